@@ -1,0 +1,218 @@
+"""What was measured, as rows: one for every workload and metric."""
+
+import dataclasses
+import json
+import pathlib
+import statistics
+
+BASELINE = "pthreads"
+OURS = "thrum"
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """How a counter of the programs becomes a workload of its own."""
+
+    suffix: str
+    unit: str
+    higher_is_better: bool = False
+    resolution: float = 0.0  # smaller figures count as this one when they are compared
+
+
+METRICS = {
+    "mops": Metric("", "Mops/s", higher_is_better=True),
+    "fairness": Metric("_fairness", "max/min"),
+    "longest_wait_us": Metric("_longest_wait", "us"),
+    "last_awake_us": Metric("", "us"),
+    "set_call_us": Metric("_set_call", "us"),
+    "processor_us": Metric("", "us", resolution=1.0),
+    "bytes": Metric("", "bytes"),
+}
+TIME = Metric("", "ns")  # what a benchmark without such a counter is judged by
+
+# Topics in the order of the report, and the counters that their programs give.
+TOPICS = {
+    "lock": ("Nobody else wants it", []),
+    "contention": ("Several threads want the same lock", ["mops", "fairness", "longest_wait_us"]),
+    "pingpong": ("Two threads wait for each other by turns", []),
+    "wake": ("One event wakes many", ["last_awake_us", "set_call_us"]),
+    "handoff": ("Buffers and barriers", ["mops"]),
+    "rwlock": ("Readers side by side", ["mops"]),
+    "idle": ("Threads that wait", ["processor_us"]),
+    "size": ("Sizes", ["bytes"]),
+}
+
+
+def metrics_of(topic):
+    return [METRICS[name] for name in TOPICS.get(topic, ("", []))[1]] or [TIME]
+
+
+def is_floor(adapter):
+    return adapter.startswith("floor_")
+
+
+def is_peer(adapter):
+    return adapter not in (OURS, BASELINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The benchmarks that are compared with each other: one workload of one program."""
+
+    program: pathlib.Path
+    topic: str
+    workload: str
+    threads: int
+
+    @property
+    def name(self):
+        return f"{self.topic}/{self.workload}"
+
+
+@dataclasses.dataclass
+class Row:
+    group: Group
+    metric: Metric
+    about: str = ""
+    samples: dict = dataclasses.field(default_factory=dict)  # adapter: figure of every round
+
+    @property
+    def workload(self):
+        return self.group.workload + self.metric.suffix
+
+    @property
+    def name(self):
+        return self.group.name + self.metric.suffix
+
+    def value(self, adapter):
+        figures = self.samples.get(adapter)
+        return statistics.median(figures) if figures else None
+
+    def advantage(self, over):
+        """How many times better than `over` thrum is; above 1 thrum is faster."""
+        return self.times_better(OURS, over)
+
+    def times_better(self, one, other):
+        a, b = self.value(one), self.value(other)
+        if a is None or b is None:
+            return None
+        a, b = max(a, self.metric.resolution), max(b, self.metric.resolution)
+        if self.metric.higher_is_better:
+            a, b = b, a
+        return b / a if a > 0 else None
+
+    def spread(self):
+        figures = self.samples.get(OURS)
+        if not figures:
+            return None
+        middle = statistics.median(figures)
+        return (max(figures) - min(figures)) / middle if middle else 0.0
+
+    def peers(self):
+        names = sorted((a for a in self.samples if is_peer(a)), key=lambda a: (is_floor(a), a))
+        return {a: self.value(a) for a in names}
+
+    def best_peer(self):
+        """The best library; the floor only where there is no library to compare with."""
+        peers = self.peers()
+        candidates = [a for a in peers if not is_floor(a)] or list(peers)
+        if not candidates:
+            return None
+        best = max if self.metric.higher_is_better else min
+        return best(candidates, key=lambda adapter: peers[adapter])
+
+
+def rounded(value):
+    """Four significant digits, which is more than any of this is good for."""
+    return None if value is None else float(f"{value:.4g}")
+
+
+def as_json(rows):
+    return [
+        {
+            "topic": row.group.topic,
+            "workload": row.workload,
+            "unit": row.metric.unit,
+            "threads": row.group.threads,
+            "thrum": rounded(row.value(OURS)),
+            "pthreads": rounded(row.value(BASELINE)),
+            "ratio": rounded(row.advantage(BASELINE)),
+            "spread": rounded(row.spread()),
+            "peers": {adapter: rounded(value) for adapter, value in row.peers().items()},
+        }
+        for row in rows
+    ]
+
+
+def write_json(path, rows):
+    path.write_text(json.dumps(as_json(rows), indent=1) + "\n", encoding="utf-8")
+
+
+# ---- targets ----
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    kind: str
+    value: float
+
+    def __str__(self):
+        return f">= {self.value:g}x" if self.kind == "ratio" else f"<= {self.value:g}"
+
+    def verdict(self, row):
+        figure = row.advantage(BASELINE) if self.kind == "ratio" else row.value(OURS)
+        if figure is None:
+            return "failed"
+        met = figure >= self.value if self.kind == "ratio" else figure <= self.value
+        return "ok" if met else "short"
+
+
+def read_targets(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    fields = [line.split("\t") for line in lines if line and not line.startswith("#")]
+    return {workload: Target(kind, float(value)) for workload, kind, value in fields}
+
+
+# ---- the table on the terminal ----
+
+COLUMNS = ["workload", "unit", "thrum", "raw pthreads", "ratio", "best peer", "ratio", "target", ""]
+
+
+def figure(value):
+    if value is None:
+        return "-"
+    if value >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def table_line(row, targets):
+    peer = row.best_peer()
+    target = targets.get(row.workload)
+    return [
+        row.name,
+        row.metric.unit,
+        figure(row.value(OURS)),
+        figure(row.value(BASELINE)),
+        figure(row.advantage(BASELINE)),
+        f"{figure(row.value(peer))} ({peer})" if peer else "-",
+        figure(row.advantage(peer)) if peer else "-",
+        str(target) if target else "",
+        target.verdict(row) if target else "",
+    ]
+
+
+def table(rows, targets):
+    lines = [COLUMNS] + [table_line(row, targets) for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    right = {2, 3, 4, 6}
+
+    def aligned(line):
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths))
+        ]
+        return "  ".join(cells).rstrip()
+
+    rule = "  ".join("-" * width for width in widths).rstrip()
+    return "\n".join([aligned(lines[0]), rule] + [aligned(line) for line in lines[1:]])

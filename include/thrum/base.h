@@ -1,0 +1,52 @@
+#ifndef THRUM_BASE_H
+#define THRUM_BASE_H
+
+/**
+ * @file
+ * What every thrum header stands on: declaration macros and the one function type that runs
+ * everywhere. Includes nothing but C headers; include it through any other thrum header.
+ *
+ * Errors   A function that can fail returns 0 or a positive errno value; errno itself is left as it
+ *          was. The codes mean the same in every header:
+ *            EINVAL     bad argument (a NULL where a pointer is due included)
+ *            ENOMEM     no memory; for a wait: this thread could not be registered, nothing changed
+ *            EBUSY      a try-form found the lock taken, or a setting came too late
+ *            EAGAIN     a try-form found the semaphore, event or queue not ready
+ *            ETIMEDOUT  the deadline passed
+ *            ECANCELED  this wait was cancelled (see cancel.h)
+ *            EPIPE      broken: a barrier that lost its integrity
+ *            EPERM      not yours to release
+ *            EDEADLK    this wait could never end
+ *            EOVERFLOW  a counter would pass its limit
+ *            EOWNERDEAD the holder did not survive fork()
+ * Threads  Every function may be called from any thread unless its header says otherwise, but none
+ *          from a signal handler. None is a pthread cancellation point.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+#define THRUM_BEGIN_DECLS extern "C" {
+#define THRUM_END_DECLS }
+#else
+#define THRUM_BEGIN_DECLS
+#define THRUM_END_DECLS
+#endif
+
+#define THRUM_API __attribute__((visibility("default")))
+#define THRUM_NODISCARD __attribute__((warn_unused_result))
+#define THRUM_ALIGNED(n) __attribute__((aligned(n)))
+
+THRUM_BEGIN_DECLS
+
+/** Runs everywhere: thread, task, coroutine. Returns 0 or the errno value it failed with; what it
+ *  stores in `*result` is handed to whoever asks for the result. */
+typedef int (*thrum_fn)(void *arg, void **result);
+
+/** An instant: nanoseconds of CLOCK_MONOTONIC. A step of the wall clock changes nothing. */
+typedef int64_t thrum_time_t;
+
+THRUM_END_DECLS
+#endif /* THRUM_BASE_H */

@@ -1,0 +1,24 @@
+#ifndef THRUM_THRUM_H
+#define THRUM_THRUM_H
+
+/**
+ * @file
+ * All of thrum. Each header stands alone; this one includes them all.
+ */
+
+#include <thrum/barrier.h>
+#include <thrum/base.h>
+#include <thrum/cancel.h>
+#include <thrum/cond.h>
+#include <thrum/diagnosis.h>
+#include <thrum/event.h>
+#include <thrum/local.h>
+#include <thrum/mutex.h>
+#include <thrum/once.h>
+#include <thrum/rlock.h>
+#include <thrum/rwlock.h>
+#include <thrum/semaphore.h>
+#include <thrum/time.h>
+#include <thrum/waitgroup.h>
+
+#endif /* THRUM_THRUM_H */

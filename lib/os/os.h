@@ -1,0 +1,154 @@
+#ifndef THI_OS_H
+#define THI_OS_H
+
+/*
+ * The door of lib/os: the only code that knows the operating system. The simulated build replaces
+ * every function declared here (tests/sim/sim_os.c); the layers above cannot tell.
+ */
+
+#include <thrum/time.h>
+
+#include "base/base.h"
+
+/* --- futex: sleeping on a word ------------------------------------------------------------------
+ * Sleeps while *word == expected, until a wake on the word or the deadline (absolute, monotonic).
+ * Returns 0 (woken, the word differed, or for no reason at all) or ETIMEDOUT. Checking the word and
+ * going to sleep are one step with respect to thi_futex_wake. */
+int thi_futex_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline);
+
+/* Wakes up to n sleepers of the word. Uses the address as a key only: the memory may be gone. */
+void thi_futex_wake(uint32_t *word, unsigned n);
+
+/* In the child of fork: forget sleepers of the parent. */
+void thi_futex_after_fork(void);
+
+/* --- lock: short internal critical sections -----------------------------------------------------
+ * All-zero is a free lock. Spins a little, then sleeps on its own word. Ranks are verified in
+ * checked builds: a thread takes internal locks in rising rank only. */
+typedef enum thi_rank {
+    THI_RANK_POOL = 1,     /* thread records */
+    THI_RANK_GROWTH = 2,   /* the parking lot's table is being replaced */
+    THI_RANK_LOT = 3,      /* a bucket of the parking lot; several at once only in address order */
+    THI_RANK_REGISTRY = 4, /* strand records */
+    THI_RANK_LOCALS = 5,   /* keys of strand locals */
+    THI_RANK_CHECK = 6,    /* bookkeeping of the checked build */
+} thi_rank_t;
+
+typedef struct thi_lock {
+    uint32_t state;
+} thi_lock_t;
+
+void thi_lock(thi_lock_t *lock, thi_rank_t rank);
+void thi_unlock(thi_lock_t *lock, thi_rank_t rank);
+
+/* --- clock, processors -------------------------------------------------------------------------- */
+thrum_time_t thi_clock(void);
+
+/* The same clock to within a few milliseconds, never ahead of it, at a quarter of the price. */
+thrum_time_t thi_clock_coarse(void);
+
+/* Processors that the calling thread, and threads that it starts, may use: affinity and container
+ * quota counted; at least 1. Asks the system anew each time. */
+unsigned thi_processors(void);
+
+/* Whether the machine has more than one, so that somebody may be running while the caller spins.
+ * (Not thi_processors: where the caller is pinned says nothing of others.) */
+bool thi_multiprocessor(void);
+
+/* The processor that the caller runs on, at this moment. */
+unsigned thi_cpu_current(void);
+
+void thi_cpu_pause(void);
+
+/* Nanoseconds that one thi_cpu_pause takes here, measured once; at least 1. */
+unsigned thi_cpu_pause_ns(void);
+
+/* --- threads ------------------------------------------------------------------------------------ */
+
+/* No function of the library is a pthread cancellation point: around those of the system that are.
+ * Returns what restore puts back. */
+int thi_cancel_off(void);
+void thi_cancel_restore(int state);
+
+int64_t thi_thread_native_id(void);
+
+/* Copies the name of the thread of this process with that native id; "" when there is none. */
+void thi_thread_name(int64_t native_id, char *name, size_t size);
+
+/* Arranges for exit_fn(arg) when the calling thread ends; replaces an earlier arrangement of this
+ * thread. exit_fn is the same for all threads. Called from inside exit_fn it asks for another round,
+ * which the system grants a limited number of times: thi_thread_exit_rounds in all. Returns 0 or
+ * ENOMEM. */
+int thi_thread_at_exit(void (*exit_fn)(void *), void *arg);
+unsigned thi_thread_exit_rounds(void);
+
+/* Registers functions to be called around fork, once per process. */
+void thi_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+/* Runs init once per process, under no lock that could be held across a fork. */
+typedef struct thi_once {
+    uint32_t state;
+} thi_once_t;
+void thi_once(thi_once_t *once, void (*init)(void));
+
+/* --- memory ------------------------------------------------------------------------------------- */
+
+/* Zeroed pages straight from the system, for what must not depend on an allocator that may itself
+ * use thrum. NULL: no memory. */
+void *thi_pages_map(size_t size);
+void thi_pages_unmap(void *pages, size_t size);
+
+/* The library's allocator, bound at first use; see thrum_set_allocator. thi_alloc gives zeroed
+ * memory or NULL. */
+void *thi_alloc(size_t size);
+void thi_free(void *memory, size_t size);
+
+/* --- names for people ---------------------------------------------------------------------------- */
+
+/* Writes what stands at an address of the program or of a library: "symbol", "symbol+0x1f", or
+ * "file+0x4010" where the symbols are not exported; "" for stacks, the heap and the like. */
+void thi_symbol_name(const void *address, char *buf, size_t size);
+
+/* The system's words for an error code; NULL when it has none. Any thread; never freed. */
+const char *thi_error_text(int err);
+
+/* --- single-threaded processes ------------------------------------------------------------------
+ * True only while no other thread can exist, so that locked instructions may be left out. */
+#if defined(__GLIBC__) && !defined(THRUM_SIM) && !defined(__SANITIZE_THREAD__) &&                  \
+    !defined(THI_CLANG_TSAN)
+#include <sys/single_threaded.h>
+static inline bool thi_single_threaded(void)
+{
+    return __libc_single_threaded != 0;
+}
+#else
+static inline bool thi_single_threaded(void)
+{
+    return false;
+}
+#endif
+
+/* Thread-local storage of the library is a few words, so that it may live in the static block also
+ * when the library is loaded late. Other C libraries cannot do that. */
+#if defined(__GLIBC__)
+#define THI_TLS_MODEL __attribute__((tls_model("initial-exec")))
+#else
+#define THI_TLS_MODEL
+#endif
+
+#ifdef THRUM_TEST
+/* Fault tests: the n-th call from now of a function that may fail does fail (0: none does). */
+#define THI_FAULT_ALWAYS UINT32_MAX /* every call does, until it is armed anew */
+typedef enum thi_fault {
+    THI_FAULT_ALLOC,
+    THI_FAULT_PAGES,
+    THI_FAULT_AT_EXIT,
+    THI_FAULT_KINDS,
+} thi_fault_t;
+void thi_fault_arm(thi_fault_t kind, unsigned nth);
+bool thi_fault(thi_fault_t kind);
+#else
+#define thi_fault(kind) false
+#endif
+
+#endif /* THI_OS_H */

@@ -1,0 +1,98 @@
+/*
+ * Park and unpark: the one pair of calls in which every wait of the library ends.
+ *
+ *   permit   EMPTY --park--> PARKED --unpark--> NOTIFIED --(park returns)--> EMPTY
+ *            EMPTY --unpark--> NOTIFIED --park (at once)--> EMPTY
+ *
+ * Invariants
+ *   I1  Only the strand itself writes EMPTY and PARKED; everybody else writes only NOTIFIED. So a
+ *       permit is never lost: it stands until the strand consumes it.
+ *   I2  Whoever turns PARKED into NOTIFIED, and nobody else, calls the kind's wake, once.
+ */
+#include <thrum/cancel.h>
+
+#include "strand/strand.h"
+
+_Thread_local thi_current_t thi_current THI_TLS_MODEL;
+
+void thi_strand_set_current(thi_strand_t *strand)
+{
+    thi_current.strand = strand;
+    thi_current.id = strand != NULL ? strand->id : 0;
+}
+
+int thi_strand_park(thi_strand_t *self, thrum_time_t deadline)
+{
+    uint32_t permit = THI_EMPTY;
+    int err = 0;
+    /* W1: relaxed; it publishes nothing, and a wake that comes after it is acquired by A1. */
+    if (thi_cas_relaxed(&self->permit, &permit, THI_PARKED))
+        err = self->kind->block(self, deadline);
+    /* A1: acquire; pairs with R1 of every unpark whose permit this consumes. A swap, since a store
+     * could erase an unpark that came after the permit was seen, without acquiring it. */
+    if (thi_swap_acquire(&self->permit, THI_EMPTY) == THI_NOTIFIED)
+        return 0;
+    return err;
+}
+
+void thi_strand_unpark(thi_strand_t *strand)
+{
+    if (THI_PLANT("unpark-too-early") && thi_load_relaxed(&strand->permit) != THI_PARKED)
+        return;
+    /* R1: release; pairs with A1. */
+    if (thi_swap_release(&strand->permit, THI_NOTIFIED) == THI_PARKED) {
+        thi_store_relaxed(&strand->waker_cpu, thi_cpu_current() + 1); /* a hint for spin.c */
+        strand->kind->wake(strand);
+    }
+}
+
+thrum_time_t thi_strand_waits(thi_strand_t *self, const thi_site_t *site, const void *object)
+{
+    const thrum_time_t now = thi_clock_coarse();
+    /* Relaxed: the diagnosis takes what it sees for a picture of a moment. */
+    if (site != NULL) {
+        thi_store_relaxed(&self->object, object);
+        thi_store_relaxed(&self->since, now);
+        thi_store_relaxed(&self->waits, self->waits + 1);
+    }
+    thi_store_relaxed(&self->site, site);
+    return now;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Cancellation
+ */
+
+void thi_strand_cancel(thi_strand_t *strand)
+{
+    /* R2: release; pairs with A2. Before the unpark, so that the park which this ends sees it. */
+    thi_store_release(&strand->cancelled, 1u);
+    thi_strand_unpark(strand);
+}
+
+bool thi_strand_cancelled(const thi_strand_t *self)
+{
+    /* A2: acquire; pairs with R2: who asked a strand to stop may have said why. */
+    return self->shields == 0 && thi_load_acquire(&self->cancelled) != 0;
+}
+
+bool thrum_cancelled(void)
+{
+    /* A thread that never waited has no record and cannot have been asked. */
+    const thi_strand_t *self = thi_current.strand;
+    return self != NULL && thi_strand_cancelled(self);
+}
+
+int thrum_shield(thrum_fn fn, void *arg, void **result)
+{
+    if (fn == NULL)
+        return EINVAL;
+    thi_strand_t *self = thi_self();
+    if (self == NULL)
+        return ENOMEM;
+    void *unwanted = NULL;
+    self->shields++;
+    const int err = fn(arg, result != NULL ? result : &unwanted);
+    self->shields--;
+    return err;
+}

@@ -1,0 +1,78 @@
+#ifndef THI_SYNC_H
+#define THI_SYNC_H
+
+/*
+ * The door of lib/sync: the locks and signals of the contract, and what they share.
+ */
+
+#include <thrum/mutex.h>
+
+#include "strand/strand.h"
+
+/* --- mutex, as the condition and the recursive lock use it: no argument checks, no bookkeeping --- */
+extern const thi_site_t thi_mutex_site;
+
+int thi_mutex_acquire(thrum_mutex_t *m,
+                      thrum_time_t deadline); /* 0, ETIMEDOUT, ENOMEM, EOWNERDEAD */
+int thi_mutex_release(thrum_mutex_t *m);      /* 0, EPERM */
+bool thi_mutex_try(thrum_mutex_t *m);
+
+/* The two changes of a mutex that nobody else wants, small enough to be inlined; everything else
+ * about its state word is mutex.c's. */
+#define THI_MUTEX_LOCKED 1u
+#define THI_MUTEX_HOLDER_SHIFT THI_PROCESS_MARK_SHIFT
+
+/* The word of a mutex that is held by this process and wanted by nobody. */
+static inline uint32_t thi_mutex_held(uint32_t process)
+{
+    return (process & ~THI_PROCESS_MANY) | THI_MUTEX_LOCKED;
+}
+
+/* A free mutex that nobody wants becomes the caller's, who has still to sign it. */
+static inline bool thi_mutex_take_free(thrum_mutex_t *m)
+{
+    const uint32_t process = thi_load_relaxed(&thi_process);
+    if (thi_alone(process)) { /* plain accesses: nobody is there to see them */
+        if (THI_UNLIKELY(m->thrum_state != 0))
+            return false;
+        m->thrum_state = thi_mutex_held(process);
+        return true;
+    }
+    uint32_t state = 0;
+    /* A1: acquire; pairs with R1 and R2 of mutex.c. Guessing a free word saves a load before it. */
+    return thi_cas_acquire(&m->thrum_state, &state, thi_mutex_held(process));
+}
+
+/* A locked mutex that nobody waits for becomes free. (One that was locked before a fork: false.) */
+static inline bool thi_mutex_give_free(thrum_mutex_t *m)
+{
+    const uint32_t process = thi_load_relaxed(&thi_process);
+    uint32_t state = thi_mutex_held(process);
+    if (thi_alone(process)) {
+        if (THI_UNLIKELY(m->thrum_state != state))
+            return false;
+        m->thrum_owner = 0;
+        m->thrum_state = 0;
+        return true;
+    }
+    /* Relaxed: the signature is gone before the mutex can be another's (R1). */
+    thi_store_relaxed(&m->thrum_owner, 0u);
+    /* R1: release; pairs with A1. */
+    return thi_cas_release(&m->thrum_state, &state, 0u);
+}
+
+extern const thi_site_t thi_rlock_site;
+
+/* What an unlock hands to the strand that it wakes from the mutex's queue. */
+#define THI_GIVEN_NOTHING 0u /* it was not woken from there */
+#define THI_GIVEN_WATCH 1u   /* it is the watcher */
+#define THI_GIVEN_MUTEX 2u   /* it has the mutex */
+
+/* Takes the mutex after a wait on a condition, however long that takes. Cannot fail. */
+void thi_mutex_reacquire(thrum_mutex_t *m, uint32_t given);
+
+/* Under the bucket of the mutex: true when the mutex is held; it is then marked as having waiters,
+ * so that one can be queued. */
+bool thi_mutex_hold_waiter(thrum_mutex_t *m);
+
+#endif /* THI_SYNC_H */

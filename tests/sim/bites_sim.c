@@ -1,0 +1,64 @@
+/*
+ * Does the harness bite? Each fault is a classic mistake, planted in the library with THI_PLANT,
+ * and must be found by a test of the primitive it is in. The tests are those of the other programs.
+ */
+#include "barrier_sim.c"
+#include "cond_sim.c"
+#include "event_sim.c"
+#include "lot_sim.c"
+#include "mutex_sim.c"
+#include "once_sim.c"
+#include "rlock_sim.c"
+#include "rwlock_sim.c"
+#include "semaphore_sim.c"
+#include "strand_sim.c"
+#include "waitgroup_sim.c"
+
+/* A wake that comes before the sleep is forgotten. */
+SIM_BITE(1, "unpark-too-early", "strand.a_permit_is_never_lost");
+/* Look, then write, where it takes one step: two wakers win. */
+SIM_BITE(2, "wait-claimed-twice", "lot.one_wait_two_wakers_one_winner");
+/* A waker touches a wait that may have returned. */
+SIM_BITE(3, "wait-used-after-done", "lot.wakers_against_timeout_against_cancel");
+/* The last look before sleeping is not one step with going to sleep. */
+SIM_BITE(4, "lot-check-then-queue", "lot.put_against_take");
+/* The table grew between finding the bucket and locking it. */
+SIM_BITE(5, "lot-stale-table", "lot.growing_loses_nobody");
+/* A waiter that was moved is taken for one that gave up. */
+SIM_BITE(6, "lot-moved-unclaimed", "lot.a_moved_waiter_is_won");
+/* A sleeper does not say so in the word that the unlock looks at. */
+SIM_BITE(7, "mutex-no-mark", "mutex.unlock_against_park");
+/* The unlock that wakes one of two removes the mark of the other. */
+SIM_BITE(8, "mutex-forgets-the-rest", "mutex.two_mutexes_in_one_bucket");
+/* A watcher goes to sleep and leaves the word saying that it watches. */
+SIM_BITE(9, "mutex-watcher-sleeps", "mutex.excludes");
+/* Barging without a bound. */
+SIM_BITE(26, "rwlock-no-turn", "rwlock.a_hog_lets_another_writer_in");
+SIM_BITE(10, "mutex-no-handoff", "mutex.a_hog_lets_the_waiter_in");
+/* Written after the unlock that let another in. */
+SIM_BITE(11, "mutex-late-signature", "mutex.the_last_user_frees_it");
+SIM_BITE(13, "rlock-late-depth", "rlock.excludes");
+/* Woken for itself and others, and tells nobody. */
+SIM_BITE(27, "wait-keeps-it", "event.many_are_let_go");
+/* The dropped recheck. */
+SIM_BITE(14, "sem-no-recheck", "sem.a_post_is_not_lost");
+SIM_BITE(15, "event-no-recheck", "event.set_against_wait");
+SIM_BITE(16, "waitgroup-no-recheck", "waitgroup.done_against_wait");
+/* Looked at after the change that let the waiter go, and free it. */
+SIM_BITE(28, "cond-late-look", "cond.whom_a_broadcast_wakes_may_free_it");
+SIM_BITE(17, "sem-late-look", "sem.whom_it_lets_go_may_free_it");
+SIM_BITE(18, "event-set-then-look", "event.whom_it_lets_go_may_free_it");
+/* Set and cleared while the waiter was about to sleep. */
+SIM_BITE(12, "event-no-generation", "event.who_waits_passes_though_it_is_cleared");
+/* The missed waiter. */
+SIM_BITE(19, "waitgroup-no-wake", "waitgroup.the_last_of_three_lets_two_go");
+SIM_BITE(20, "once-no-mark", "once.one_success");
+SIM_BITE(21, "rwlock-no-mark", "rwlock.writer_against_reader");
+/* Gives up what it has been given. */
+SIM_BITE(22, "rwlock-late-give-up", "rwlock.who_gives_up_leaves_no_mark");
+/* Some pass a round that others broke. */
+SIM_BITE(23, "barrier-forgets-who-left", "barrier.a_timeout_breaks_it_for_all");
+/* A round begins before the last one's action has ended. */
+SIM_BITE(24, "barrier-no-door", "barrier.newcomers_wait_for_the_action_to_end");
+/* A signal between the unlock and the wait. */
+SIM_BITE(25, "cond-unlock-then-queue", "cond.signal_against_wait");

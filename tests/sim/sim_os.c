@@ -1,0 +1,178 @@
+/*
+ * lib/os over the simulation.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "sim_core.h"
+
+void thi_sim_point(const volatile void *word)
+{
+    sim_step(SIM_OP_ATOMIC, word, __builtin_return_address(0));
+    if (sim.poisoned != 0) /* after the switch: the access is made now */
+        sim_poison_check(word);
+}
+
+bool thi_sim_planted(const char *fault)
+{
+    return sim_fault != NULL && strcmp(sim_fault, fault) == 0;
+}
+
+/* --- futex ------------------------------------------------------------------------------------ */
+
+int thi_futex_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline)
+{
+    const void *pc = __builtin_return_address(0);
+    sim_step(SIM_OP_POINT, word, pc);
+    if (sim.poisoned != 0)
+        sim_poison_check(word);
+    if (*word != expected) /* one step with what follows */
+        return 0;
+    return sim_block(SIM_OP_FUTEX_WAIT, word, deadline, pc);
+}
+
+void thi_futex_wake(uint32_t *word, unsigned n)
+{
+    sim_step(SIM_OP_FUTEX_WAKE, word, __builtin_return_address(0));
+    sim_wake(word, n);
+}
+
+void thi_futex_after_fork(void)
+{
+}
+
+/* --- clock, processors ------------------------------------------------------------------------ */
+
+thrum_time_t thi_clock(void)
+{
+    sim_step(SIM_OP_CLOCK, NULL, __builtin_return_address(0));
+    return sim.now;
+}
+
+thrum_time_t thi_clock_coarse(void)
+{
+    return sim.now;
+}
+
+unsigned thi_processors(void)
+{
+    return 2;
+}
+
+bool thi_multiprocessor(void)
+{
+    return true;
+}
+
+unsigned thi_cpu_current(void)
+{
+    return sim.current != NULL ? sim.world.cpus >> sim.current->number & 1 : 0;
+}
+
+void thi_cpu_pause(void)
+{
+    sim_pass_time(sim.now + 1);
+    sim_step(SIM_OP_PAUSE, NULL, __builtin_return_address(0));
+}
+
+unsigned thi_cpu_pause_ns(void)
+{
+    return 1;
+}
+
+/* --- threads ---------------------------------------------------------------------------------- */
+
+int64_t thi_thread_native_id(void)
+{
+    return sim.current != NULL ? (int64_t)sim.current->number : -1;
+}
+
+void thi_thread_name(int64_t native_id, char *name, size_t size)
+{
+    snprintf(name, size, "task %lld", (long long)native_id);
+}
+
+int thi_thread_at_exit(void (*exit_fn)(void *), void *arg)
+{
+    if (thi_fault(THI_FAULT_AT_EXIT))
+        return ENOMEM;
+    sim.current->exit_fn = exit_fn;
+    sim.current->exit_arg = arg;
+    return 0;
+}
+
+unsigned thi_thread_exit_rounds(void)
+{
+    return 2;
+}
+
+void thi_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    (void)prepare;
+    (void)parent;
+    (void)child;
+}
+
+void thi_once(thi_once_t *once, void (*init)(void))
+{
+    if (once->state != 0)
+        return;
+    once->state = 1;
+    init();
+}
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+void *thi_pages_map(size_t size)
+{
+    if (sim.no_pages || thi_fault(THI_FAULT_PAGES))
+        return NULL;
+    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+void thi_pages_unmap(void *pages, size_t size)
+{
+    munmap(pages, size);
+}
+
+void *thi_alloc(size_t size)
+{
+    return thi_fault(THI_FAULT_ALLOC) ? NULL : calloc(1, size);
+}
+
+void thi_free(void *memory, size_t size)
+{
+    (void)size;
+    free(memory);
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+void thi_symbol_name(const void *address, char *buf, size_t size)
+{
+    (void)address;
+    (void)size;
+    buf[0] = '\0';
+}
+
+const char *thi_error_text(int err)
+{
+    return strerror(err);
+}
+
+/* --- faults ----------------------------------------------------------------------------------- */
+
+static unsigned countdown[THI_FAULT_KINDS];
+
+void thi_fault_arm(thi_fault_t kind, unsigned nth)
+{
+    countdown[kind] = nth;
+}
+
+bool thi_fault(thi_fault_t kind)
+{
+    return countdown[kind] != 0 && --countdown[kind] == 0;
+}
