@@ -33,13 +33,13 @@ void thi_once(thi_once_t *once, void (*init)(void))
         const uint32_t running = once_running();
         if (state == running) {
             thi_futex_wait(&once->state, running, THRUM_FOREVER);
-            state = thi_load_acquire(&once->state); /* A1 */
         } else if (thi_cas_acquire(&once->state, &state, running)) {
             init();
             thi_store_release(&once->state, ONCE_DONE); /* R1: release; pairs with A1 */
             thi_futex_wake(&once->state, UINT_MAX);
             return;
         }
+        state = thi_load_acquire(&once->state); /* A1; a failed swap has acquired nothing */
     }
 }
 
