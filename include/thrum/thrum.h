@@ -15,8 +15,10 @@
 #include <thrum/local.h>
 #include <thrum/mutex.h>
 #include <thrum/once.h>
+#include <thrum/queue.h>
 #include <thrum/rlock.h>
 #include <thrum/rwlock.h>
+#include <thrum/select.h>
 #include <thrum/semaphore.h>
 #include <thrum/time.h>
 #include <thrum/waitgroup.h>
