@@ -4,6 +4,7 @@
  */
 #include <thrum/barrier.h>
 
+#include "pingpong.h"
 #include "waits.h"
 
 using namespace bench;
@@ -11,7 +12,7 @@ using namespace bench;
 namespace
 {
 
-/* ---- what is played with: post() lets one take() of the other thread return ---- */
+/* ---- what is played with ---- */
 
 /* The condition hand-off of the textbooks; `inside`: signal before the unlock or after it. */
 template <class Cond, bool inside> struct CondBall {
@@ -54,101 +55,32 @@ template <class Event> struct EventBall : Event {
     }
 };
 
-/* ---- the game ---- */
-
-template <class Ball> struct Court {
-    alignas(apart) Ball ping;
-    alignas(apart) Ball pong;
-    alignas(apart) std::atomic<bool> over{false};
-};
-
-constexpr int settle_ms = 20;
-
-/* Plays for `ms`. */
-template <class Ball> double ns_per_round(Court<Ball> &court, int ms)
-{
-    constexpr int between_looks = 16; /* rounds from one look at the clock to the next */
-    std::int64_t begin = now_ns();
-    std::int64_t end = begin + std::int64_t{ms} * 1000000;
-    std::int64_t rounds = 0;
-    std::int64_t now;
-    do {
-        for (int i = 0; i < between_looks; i++) {
-            court.ping.post();
-            court.pong.take();
-        }
-        rounds += between_looks;
-        now = now_ns();
-    } while (now < end);
-    return static_cast<double>(now - begin) / static_cast<double>(rounds);
-}
-
-/* The round trip between two threads, pinned on two processors or both on one. It lies if the clock
- * starts before the partner has arrived and before those that adapt have done so (some time is
- * played first), if both objects share a cache line, or if another process runs on one of the
- * processors. */
-template <class Ball> void ping_pong(benchmark::State &state, int here, int there)
-{
-    for (auto _ : state) {
-        Court<Ball> court;
-        Pinned pinned(here);
-        std::thread partner([&court, there] {
-            Pinned partner_pinned(there);
-            while (court.ping.take(), !court.over)
-                court.pong.post();
-        });
-        ns_per_round(court, settle_ms);
-        state.SetIterationTime(ns_per_round(court, options.window_ms) * 1e-9);
-        court.over = true;
-        court.ping.post();
-        partner.join();
-    }
-}
-
-enum class Cores { two_and_one, two_only };
-
-template <class Ball>
-void add_ball(const std::string &what, const std::string &about, Cores cores = Cores::two_and_one)
-{
-    const std::vector<int> cpus = processors();
-    if (cpus.size() >= 2) {
-        const Workload two = {"pingpong", what + "_two_cores", 2,
-                              about + ", the threads on two processors."};
-        add_window(two, Ball::name, [a = cpus[0], b = cpus[1]](benchmark::State &state) {
-            ping_pong<Ball>(state, a, b);
-        });
-    }
-    const Workload one = {"pingpong", what + "_one_core", 2,
-                          about + ", both threads on one processor."};
-    if (cores == Cores::two_and_one)
-        add_window(one, Ball::name,
-                   [a = cpus[0]](benchmark::State &state) { ping_pong<Ball>(state, a, a); });
-}
+constexpr const char *topic = "pingpong";
 
 void add_ping_pong()
 {
     for_each(Conds(), [](auto tag) {
         using Cond = typename decltype(tag)::type;
-        add_ball<CondBall<Cond, true>>("cond_signal_inside",
+        add_ball<CondBall<Cond, true>>(topic, "cond_signal_inside",
                                        "Round trip by two conditions, signalled under the mutex");
-        add_ball<CondBall<Cond, false>>("cond_signal_after",
+        add_ball<CondBall<Cond, false>>(topic, "cond_signal_after",
                                         "Round trip by two conditions, signalled after the unlock");
     });
     const std::string sem = "Round trip by two semaphores";
     for_each(Types<ThrumSem, PthreadSem>(), [&](auto tag) {
         using Sem = typename decltype(tag)::type;
-        add_ball<SemBall<Sem>>("sem", sem);
+        add_ball<SemBall<Sem>>(topic, "sem", sem);
     });
     const std::string event = "Round trip by two events, each cleared by its waiter";
     for_each(Types<ThrumEvent, CondEvent<PthreadCond>, CondEvent<StdCond>, EventOf<GlibCond>,
                    EventOf<NsyncCond>, EventOf<AbslCond>>(),
              [&](auto tag) {
                  using Event = typename decltype(tag)::type;
-                 add_ball<EventBall<Event>>("event", event);
+                 add_ball<EventBall<Event>>(topic, "event", event);
              });
     for (const auto &[name, about] : {std::pair("sem", sem), std::pair("event", event)}) {
-        add_ball<EventBall<FloorFutexEvent>>(name, about);
-        add_ball<EventBall<FloorSpinEvent>>(name, about, Cores::two_only);
+        add_ball<EventBall<FloorFutexEvent>>(topic, name, about);
+        add_ball<EventBall<FloorSpinEvent>>(topic, name, about, Cores::two_only);
     }
 }
 

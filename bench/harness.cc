@@ -35,7 +35,9 @@ void take_options(int argc, char **argv)
         if (!take_flag(argv[i], "--contended_ms", &options.contended_ms) &&
             !take_flag(argv[i], "--window_ms", &options.window_ms) &&
             !take_flag(argv[i], "--idle_ms", &options.idle_ms) &&
-            !take_flag(argv[i], "--wake_rounds", &options.wake_rounds)) {
+            !take_flag(argv[i], "--wake_rounds", &options.wake_rounds) &&
+            !take_flag(argv[i], "--items", &options.items) &&
+            !take_flag(argv[i], "--unbounded_items", &options.unbounded_items)) {
             std::fprintf(stderr, "%s: unknown argument %s\n", argv[0], argv[i]);
             std::exit(2);
         }
@@ -65,15 +67,19 @@ int run(int argc, char **argv, Process process)
     benchmark::Initialize(&argc, argv);
     take_options(argc, argv);
     settle_peers();
-    if (process == Process::with_second_thread) {
-        pthread_t sleeper;
-        must(pthread_create(&sleeper, nullptr, sleep_forever, nullptr) == 0);
-    }
+    if (process == Process::with_second_thread)
+        keep_second_thread();
     benchmark::AddCustomContext("compiler", BENCH_COMPILER);
     benchmark::AddCustomContext("allocator", mallocx != nullptr ? "jemalloc" : "C library");
     benchmark::RunSpecifiedBenchmarks();
     benchmark::Shutdown();
     return 0;
+}
+
+void keep_second_thread()
+{
+    pthread_t sleeper;
+    must(pthread_create(&sleeper, nullptr, sleep_forever, nullptr) == 0);
 }
 
 void sleep_ms(int ms)

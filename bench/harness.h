@@ -37,6 +37,8 @@ struct Options {
     int window_ms = 200;    /* --window_ms: any other window */
     int idle_ms = 1000;     /* --idle_ms: how long the parked threads are watched */
     int wake_rounds = 300;  /* --wake_rounds: rounds of which the median is taken */
+    int items = 4000000;    /* --items: how many go through a queue */
+    int unbounded_items = 10000000; /* --unbounded_items: how many one has to hold */
 };
 extern Options options;
 
@@ -45,6 +47,9 @@ enum class Process { with_second_thread, single_threaded };
 
 /* The rest of main() once the benchmarks are registered. */
 int run(int argc, char **argv, Process process);
+
+/* Starts a thread that sleeps until the process ends. */
+void keep_second_thread();
 
 /* Stands in a list for an adapter whose library was not found at configure time. */
 struct Absent {};
@@ -89,6 +94,32 @@ benchmark::internal::Benchmark *add(const Workload &w, const char *adapter, Body
 template <class Body> void add_window(const Workload &w, const char *adapter, Body body)
 {
     add(w, adapter, body)->Iterations(1)->UseManualTime();
+}
+
+/* What an adapter cannot do, or does differently: `static constexpr unsigned marks` in it. The report
+ * says so beside its figures; MARKS in bench/results.py knows the counters. */
+enum Mark : unsigned {
+    polls = 1,        /* cannot sleep: who has to wait keeps a processor busy */
+    no_close = 2,     /* cannot be closed */
+    no_bound = 4,     /* puts never wait, however full it is */
+    per_producer = 8, /* the order of different producers' items may change */
+    one_each = 16,    /* one producer and one consumer only */
+};
+
+template <class Adapter, class = void> constexpr unsigned marks_of = 0;
+template <class Adapter>
+constexpr unsigned marks_of<Adapter, std::void_t<decltype(Adapter::marks)>> = Adapter::marks;
+
+template <class Adapter> void mark(benchmark::State &state)
+{
+    constexpr std::pair<unsigned, const char *> counters[] = {{polls, "polls"},
+                                                              {no_close, "no_close"},
+                                                              {no_bound, "no_bound"},
+                                                              {per_producer, "per_producer"},
+                                                              {one_each, "one_each"}};
+    for (const auto &[bit, name] : counters)
+        if ((marks_of<Adapter> & bit) != 0)
+            state.counters[name] = 1;
 }
 
 inline std::int64_t now_ns()
