@@ -34,6 +34,13 @@ void thi_pages_unmap(void *pages, size_t size)
     errno = saved;
 }
 
+void thi_pages_forget(void *pages, size_t size)
+{
+    const int saved = errno;
+    madvise(pages, size, MADV_DONTNEED);
+    errno = saved;
+}
+
 static void *libc_allocate(size_t size, size_t alignment, void *ctx)
 {
     (void)alignment; /* malloc's is enough for ALIGNMENT */

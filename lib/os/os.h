@@ -26,6 +26,7 @@ void thi_futex_after_fork(void);
  * All-zero is a free lock. Spins a little, then sleeps on its own word. Ranks are verified in
  * checked builds: a thread takes internal locks in rising rank only. */
 typedef enum thi_rank {
+    THI_RANK_THREADS = 0,  /* thread objects and timers */
     THI_RANK_POOL = 1,     /* thread records */
     THI_RANK_GROWTH = 2,   /* the parking lot's table is being replaced */
     THI_RANK_LOT = 3,      /* a bucket of the parking lot; several at once only in address order */
@@ -60,6 +61,10 @@ unsigned thi_cpu_current(void);
 
 void thi_cpu_pause(void);
 
+/* Lets somebody else run who was interrupted and cannot say when he is through: first other threads
+ * of the caller's priority, and, from `turns` 64 on, everybody, for a moment. */
+void thi_cpu_yield(unsigned turns);
+
 /* Nanoseconds that one thi_cpu_pause takes here, measured once; at least 1. */
 unsigned thi_cpu_pause_ns(void);
 
@@ -82,6 +87,39 @@ void thi_thread_name(int64_t native_id, char *name, size_t size);
 int thi_thread_at_exit(void (*exit_fn)(void *), void *arg);
 unsigned thi_thread_exit_rounds(void);
 
+/* The same for a function of the layer above: end_fn(arg), beside exit_fn and in no order with it. */
+int thi_thread_at_end(void (*end_fn)(void *), void *arg);
+
+/* A thread to be started. Its memory stays where it is until the thread has called fn. */
+typedef struct thi_start {
+    void (*fn)(void *arg);
+    int (*prepare)(void *arg); /* in the new thread, first; an error calls it off. May be NULL */
+    void *arg;
+    size_t stack_size;    /* at least; 0: the system's default */
+    const unsigned *cpus; /* below THI_CPUS_MAX each */
+    size_t cpu_count;     /* 0: wherever its starter may run */
+    bool detached;        /* nobody joins it */
+    uint32_t outcome;     /* thread_start.c's */
+} thi_start_t;
+#define THI_CPUS_MAX 8192u
+
+/* Starts a thread with every asynchronous signal blocked. Returns 0, ENOMEM (also: the system's limit
+ * of threads), EINVAL (none of the processors may be used), or what prepare returned. */
+int thi_thread_start(thi_start_t *start);
+
+/* The calling thread's handle for these: valid until it is joined, or has ended detached. Join does not
+ * look at the deadline or the cancellation of a strand: for threads that are about to end. */
+uintptr_t thi_thread_handle(void);
+void thi_thread_join(uintptr_t handle);
+void thi_thread_detach(uintptr_t handle);
+void thi_thread_set_name(uintptr_t handle, const char *name); /* what does not fit is cut off */
+
+/* The native id of the process's main thread. */
+int64_t thi_thread_main_id(void);
+
+/* Arranges for a call by exit() or the return from main. Returns 0 or ENOMEM. */
+int thi_process_at_exit(void (*exit_fn)(void));
+
 /* Registers functions to be called around fork, once per process. */
 void thi_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
@@ -98,10 +136,19 @@ void thi_once(thi_once_t *once, void (*init)(void));
 void *thi_pages_map(size_t size);
 void thi_pages_unmap(void *pages, size_t size);
 
+/* Gives the contents back: the pages stay mapped and are zero again when next used. */
+void thi_pages_forget(void *pages, size_t size);
+
 /* The library's allocator, bound at first use; see thrum_set_allocator. thi_alloc gives zeroed
  * memory or NULL. */
 void *thi_alloc(size_t size);
 void thi_free(void *memory, size_t size);
+
+/* --- signals: a descriptor that is readable or not --------------------------------------------------
+ * open returns 0, or ENFILE, EMFILE, ENOMEM, ENOTSUP. */
+int thi_signal_open(int *fd);
+void thi_signal_set(int fd, bool readable); /* changes what it was: never twice the same */
+void thi_signal_close(int fd);
 
 /* --- names for people ---------------------------------------------------------------------------- */
 
@@ -143,6 +190,8 @@ typedef enum thi_fault {
     THI_FAULT_ALLOC,
     THI_FAULT_PAGES,
     THI_FAULT_AT_EXIT,
+    THI_FAULT_SIGNAL,
+    THI_FAULT_THREAD,
     THI_FAULT_KINDS,
 } thi_fault_t;
 void thi_fault_arm(thi_fault_t kind, unsigned nth);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "os/os.h"
@@ -133,6 +134,21 @@ void thi_cpu_pause(void)
 #else
     __asm__ __volatile__("" ::: "memory");
 #endif
+}
+
+void thi_cpu_yield(unsigned turns)
+{
+    if (turns < 32) {
+        thi_cpu_pause();
+    } else if (turns < 64) {
+        sched_yield();
+    } else {
+        const int saved = errno;
+        const int cancel = thi_cancel_off();
+        nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+        thi_cancel_restore(cancel);
+        errno = saved;
+    }
 }
 
 static uint32_t pause_ns; /* 0: not measured yet */

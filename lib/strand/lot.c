@@ -186,14 +186,20 @@ static void unpark_locked(struct bucket *bucket, const thi_unpark_t *order, thi_
         order->settle(found, order->arg);
 }
 
-unsigned thi_lot_unpark(const thi_unpark_t *order)
+thi_waiter_t *thi_lot_take(const thi_unpark_t *order, unsigned *count)
 {
     thi_unparked_t found = {NULL, 0, 0, false};
     struct bucket *bucket = lock_key(order->key);
     unpark_locked(bucket, order, &found);
     unlock_bucket(bucket);
-    const unsigned count = found.count; /* the chain is gone once it is finished */
-    thi_wait_finish_chain(found.first);
+    *count = found.count;
+    return found.first;
+}
+
+unsigned thi_lot_unpark(const thi_unpark_t *order)
+{
+    unsigned count = 0;
+    thi_wait_finish_chain(thi_lot_take(order, &count));
     return count;
 }
 
@@ -250,8 +256,8 @@ unsigned thi_lot_move(const thi_move_t *order)
  * Parking
  */
 
-/* After the strand gave up. The key does not change any more: only claimed waiters are moved. */
-static void leave(thi_waiter_t *waiter, const thi_park_t *park)
+/* The key does not change any more: only claimed waiters are moved. */
+void thi_lot_leave(thi_waiter_t *waiter, const thi_park_t *park)
 {
     thi_unparked_t found = {NULL, 0, 0, false};
     struct bucket *bucket = lock_key(waiter->key);
@@ -274,37 +280,44 @@ static void look_before_sleeping(const thi_wait_t *wait)
     thi_spin_end(&spin, done);
 }
 
-int thi_lot_park(thi_park_t *park, thrum_time_t deadline)
+bool thi_lot_enter(thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index, const thi_park_t *park)
 {
-    thi_strand_t *self = thi_self();
-    if (self == NULL)
-        return ENOMEM;
-    thi_wait_t wait;
-    thi_wait_init(&wait, self);
-    thi_waiter_t waiter = {.wait = &wait, .site = park->site, .key = park->key, .data = park->data};
-
+    *waiter = (thi_waiter_t){
+        .wait = wait, .site = park->site, .key = park->key, .data = park->data, .index = index};
     struct bucket *bucket = lock_key(park->key);
     if (!park->validate(park->arg)) {
         unlock_bucket(bucket);
-        return EAGAIN;
+        return false;
     }
     if (THI_PLANT("lot-check-then-queue")) {
         unlock_bucket(bucket);
         bucket = lock_key(park->key);
     }
     if (park->first)
-        prepend(bucket, &waiter);
+        prepend(bucket, waiter);
     else
-        append(bucket, &waiter);
+        append(bucket, waiter);
     unlock_bucket(bucket);
+    return true;
+}
 
+int thi_lot_park(thi_park_t *park, thrum_time_t deadline)
+{
+    thi_strand_t *self = thi_self();
+    if (self == NULL)
+        return ENOMEM;
+    thi_wait_t wait;
+    thi_waiter_t waiter;
+    thi_wait_init(&wait, self);
+    if (!thi_lot_enter(&wait, &waiter, 0, park))
+        return EAGAIN;
     if (park->queued != NULL)
         park->queued(park->arg);
     if (park->spin)
         look_before_sleeping(&wait);
     const int err = thi_wait_sleep(&wait, deadline, park->cancellable, park->site, park->key);
     if (err != 0)
-        leave(&waiter, park);
+        thi_lot_leave(&waiter, park);
     park->given = waiter.given;
     return err;
 }

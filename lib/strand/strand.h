@@ -284,6 +284,16 @@ void thi_wait_finish_chain(thi_waiter_t *first);
 int thi_wait_sleep(thi_wait_t *wait, thrum_time_t deadline, bool cancellable,
                    const thi_site_t *site, const void *object);
 
+/* Waiting strand, instead of sleeping: false when a waker has claimed the wait, which then has to be
+ * slept through. */
+bool thi_wait_give_up(thi_wait_t *wait);
+
+/* After a sleep that returned 0: which waiter won. */
+static inline uint32_t thi_wait_winner(const thi_wait_t *wait)
+{
+    return (thi_load_relaxed(&wait->claim) & ~THI_WAIT_DONE) - 1;
+}
+
 /* ================================================================================================
  * The parking lot
  *
@@ -318,6 +328,15 @@ typedef struct thi_park {
  * ECANCELED (gave up; no unpark was consumed), or ENOMEM (not registered; nothing was called). */
 int thi_lot_park(thi_park_t *park, thrum_time_t deadline);
 
+/* The same in steps, for a wait on several keys: queues a waiter unless validate refuses (false).
+ * thi_wait_sleep waits; and then every waiter but the one that won leaves. `queued`, `spin` and
+ * `cancellable` are not looked at. */
+bool thi_lot_enter(thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index, const thi_park_t *park);
+
+/* After the wait was claimed: takes the waiter out of its queue, unless an unpark has, and does what
+ * `give_up` says in the same step. */
+void thi_lot_leave(thi_waiter_t *waiter, const thi_park_t *park);
+
 /* What an unpark found, for its settle callback. */
 typedef struct thi_unparked {
     thi_waiter_t *first; /* the waiters to be woken, linked by next, not released yet; NULL: none */
@@ -346,6 +365,10 @@ typedef struct thi_unpark {
 
 /* Returns how many were woken. Never allocates. */
 unsigned thi_lot_unpark(const thi_unpark_t *order);
+
+/* The first half of it: takes the waiters out and claims them. The caller has to wake them, soon, with
+ * thi_wait_finish_chain. */
+thi_waiter_t *thi_lot_take(const thi_unpark_t *order, unsigned *count);
 
 /* Takes up to `n` waiters of `from` in one step, and wakes each, or, when it sleeps, its data is `to`,
  * and `hold(arg)` says under both buckets' locks that it would only have to wait there, moves it to

@@ -69,7 +69,7 @@ void thi_wait_finish_chain(thi_waiter_t *first)
     }
 }
 
-static bool give_up(thi_wait_t *wait)
+bool thi_wait_give_up(thi_wait_t *wait)
 {
     uint32_t claim = THI_WAIT_OPEN;
     /* G1: relaxed; giving up publishes nothing. It fails on a wait that a waker has claimed. */
@@ -93,7 +93,7 @@ static int sleep_until_done(thi_wait_t *wait, thrum_time_t deadline, bool cancel
     const thrum_time_t start = thi_strand_waits(wait->strand, site, object);
     do {
         err = sleep_once(wait, claim, deadline, cancellable);
-        if (err != 0 && give_up(wait))
+        if (err != 0 && thi_wait_give_up(wait))
             break;
         err = 0;
         claim = thi_load_acquire(&wait->claim); /* A2 */

@@ -85,6 +85,18 @@ THI_COLD static int wait_slow(thrum_event_t *e, uint32_t word, thrum_time_t dead
     return 0;
 }
 
+bool thi_event_enter(thrum_event_t *e, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index)
+{
+    struct waiting w = {e, generation(thi_load_relaxed(&e->thrum_word))};
+    const thi_park_t park = {.site = &site, .key = e, .arg = &w, .validate = must_wait};
+    return thi_lot_enter(wait, waiter, index, &park);
+}
+
+void thi_event_leave(thrum_event_t *e, thi_waiter_t *waiter)
+{
+    thi_lot_leave(waiter, &(thi_park_t){.site = &site, .key = e});
+}
+
 static uint32_t set_word(uint32_t word)
 {
     return (word & SET) != 0 ? word : (word + GENERATION) | SET;

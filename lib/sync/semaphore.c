@@ -84,6 +84,23 @@ static int wait_in_lot(thrum_sem_t *s, thrum_time_t deadline)
     }
 }
 
+bool thi_sem_enter(thrum_sem_t *s, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index)
+{
+    const thi_park_t park = {.site = &site, .key = s, .arg = s, .validate = still_empty};
+    thi_fetch_add_relaxed(&s->thrum_word, ONE_WAITER); /* W1 */
+    if (thi_lot_enter(wait, waiter, index, &park))
+        return true;
+    thi_fetch_sub_relaxed(&s->thrum_word, ONE_WAITER); /* G1: what is there can still be taken */
+    return false;
+}
+
+void thi_sem_leave(thrum_sem_t *s, thi_waiter_t *waiter)
+{
+    const thi_park_t park = {.site = &site, .key = s};
+    thi_lot_leave(waiter, &park);
+    thi_fetch_sub_relaxed(&s->thrum_word, ONE_WAITER); /* G1 */
+}
+
 THI_COLD static int acquire_slow(thrum_sem_t *s, thrum_time_t deadline)
 {
     if (thi_self() == NULL)

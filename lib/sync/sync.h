@@ -5,7 +5,9 @@
  * The door of lib/sync: the locks and signals of the contract, and what they share.
  */
 
+#include <thrum/event.h>
 #include <thrum/mutex.h>
+#include <thrum/semaphore.h>
 
 #include "strand/strand.h"
 
@@ -74,5 +76,13 @@ void thi_mutex_reacquire(thrum_mutex_t *m, uint32_t given);
 /* Under the bucket of the mutex: true when the mutex is held; it is then marked as having waiters,
  * so that one can be queued. */
 bool thi_mutex_hold_waiter(thrum_mutex_t *m);
+
+/* --- semaphore and event, for waits on several things (strand.h, thi_lot_enter) -------------------
+ * enter queues a waiter, or returns false: look at the object again. leave ends what enter began,
+ * whether the waiter won or not. A semaphore's winner has to try to acquire; an event's is let go. */
+bool thi_sem_enter(thrum_sem_t *s, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index);
+void thi_sem_leave(thrum_sem_t *s, thi_waiter_t *waiter);
+bool thi_event_enter(thrum_event_t *e, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index);
+void thi_event_leave(thrum_event_t *e, thi_waiter_t *waiter);
 
 #endif /* THI_SYNC_H */

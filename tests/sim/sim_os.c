@@ -77,6 +77,12 @@ void thi_cpu_pause(void)
     sim_step(SIM_OP_PAUSE, NULL, __builtin_return_address(0));
 }
 
+void thi_cpu_yield(unsigned turns)
+{
+    (void)turns;
+    thi_cpu_pause();
+}
+
 unsigned thi_cpu_pause_ns(void)
 {
     return 1;
@@ -136,6 +142,41 @@ void *thi_pages_map(size_t size)
 void thi_pages_unmap(void *pages, size_t size)
 {
     munmap(pages, size);
+}
+
+void thi_pages_forget(void *pages, size_t size)
+{
+    madvise(pages, size, MADV_DONTNEED);
+}
+
+/* The simulation's descriptors are numbers, and readable or not as the queue last said. */
+static int signals;
+static bool signal_readable[64];
+
+int thi_signal_open(int *fd)
+{
+    *fd = signals++ % 64;
+    signal_readable[*fd] = false;
+    return 0;
+}
+
+void thi_signal_set(int fd, bool readable)
+{
+    if (signal_readable[fd] == readable)
+        abort(); /* the library says what changes */
+    signal_readable[fd] = readable;
+}
+
+void thi_signal_close(int fd)
+{
+    (void)fd;
+}
+
+bool sim_signal(int fd); /* for tests */
+
+bool sim_signal(int fd)
+{
+    return signal_readable[fd];
 }
 
 void *thi_alloc(size_t size)

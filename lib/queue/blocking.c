@@ -1,0 +1,184 @@
+/*
+ * Putters that sleep because a queue is full and getters that sleep because it is empty; and waking
+ * them. They queue in the parking lot under the queue's address, at sites of their own.
+ *
+ * The mark WANTED (of a ring's index, of a level) says that somebody may sleep. It is set by the sleeper,
+ * by a compare-and-swap on a word that says "empty" (or "full"), under the bucket's lock. A put that
+ * finds it takes one sleeper for each item, and clears it when nobody is left, between claiming its
+ * place and publishing its item. In that time the queue cannot be empty, so nobody can fall asleep, and
+ * it cannot be destroyed, since the item has not arrived.
+ *
+ * A sleeper that was woken looks again. It may find that somebody was faster; then it goes back to the
+ * head of the queue, and no wake-up was lost: what it was woken for has been used.
+ */
+#include "queue/core.h"
+
+#define GAP_MAX 64u /* turns between two looks: each look costs who works on the queue a cache miss */
+
+/* After so many turns the other one is taken for lost if it may have been lost in a fork. */
+#define STALL_MAX 2000u
+
+const thi_site_t thi_getters_site = {"queue get", NULL};
+const thi_site_t thi_putters_site = {"queue put", NULL};
+
+bool thi_queue_stall(const thrum_queue_t *q, unsigned *turns)
+{
+    if (*turns > STALL_MAX && q->fork_mark != thi_fork_mark)
+        return false;
+    thi_cpu_yield((*turns)++);
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Waking
+ */
+
+/* Under the bucket's lock. */
+static void settle_getters(const thi_unparked_t *found, void *arg)
+{
+    thrum_queue_t *q = arg;
+    if (!found->more)
+        q->order->no_getters(q);
+}
+
+static void settle_putters(const thi_unparked_t *found, void *arg)
+{
+    thrum_queue_t *q = arg;
+    if (!found->more)
+        q->order->no_putters(q);
+}
+
+static thi_unpark_t getters_order(thrum_queue_t *q, unsigned n)
+{
+    return (thi_unpark_t){
+        .key = q, .site = &thi_getters_site, .n = n, .settle = settle_getters, .arg = q};
+}
+
+static thi_unpark_t putters_order(thrum_queue_t *q, unsigned n)
+{
+    return (thi_unpark_t){
+        .key = q, .site = &thi_putters_site, .n = n, .settle = settle_putters, .arg = q};
+}
+
+thi_waiter_t *thi_queue_take_getters(thrum_queue_t *q, unsigned n)
+{
+    unsigned count = 0;
+    const thi_unpark_t order = getters_order(q, n);
+    thi_waiter_t *sleepers = thi_lot_take(&order, &count);
+    thi_queue_tell(q);
+    return sleepers;
+}
+
+thi_waiter_t *thi_queue_take_putters(thrum_queue_t *q, unsigned n)
+{
+    unsigned count = 0;
+    const thi_unpark_t order = putters_order(q, n);
+    thi_waiter_t *sleepers = thi_lot_take(&order, &count);
+    thi_queue_tell(q);
+    return sleepers;
+}
+
+void thi_queue_wake_all(thrum_queue_t *q)
+{
+    unsigned count = 0;
+    const thi_unpark_t getters = getters_order(q, THI_ALL);
+    const thi_unpark_t putters = putters_order(q, THI_ALL);
+    thi_waiter_t *sleeping_getters = thi_lot_take(&getters, &count);
+    thi_waiter_t *sleeping_putters = thi_lot_take(&putters, &count);
+    thi_queue_tell(q);
+    thi_wait_finish_chain(sleeping_getters);
+    thi_wait_finish_chain(sleeping_putters);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Waiting
+ */
+
+thi_park_t thi_queue_park_put(thrum_queue_t *q)
+{
+    return (thi_park_t){.site = &thi_putters_site,
+                        .key = q,
+                        .arg = q,
+                        .validate = q->order->must_wait_to_put,
+                        .cancellable = true};
+}
+
+thi_park_t thi_queue_park_get(thrum_queue_t *q)
+{
+    return (thi_park_t){.site = &thi_getters_site,
+                        .key = q,
+                        .arg = q,
+                        .validate = q->order->must_wait_to_get,
+                        .cancellable = true};
+}
+
+/* A put or a get that is tried until it can be done. */
+struct attempt {
+    thrum_queue_t *q;
+    const void *in; /* NULL: a get */
+    void *out;
+    size_t n;
+};
+
+static size_t try_it(const struct attempt *a, int *why)
+{
+    const thi_order_t *order = a->q->order;
+    return a->in != NULL ? order->put(a->q, a->in, a->n, why) : order->get(a->q, a->out, a->n, why);
+}
+
+static bool let_pass(thi_spin_t *spin, unsigned turns)
+{
+    while (turns-- != 0)
+        if (!thi_spin_turn(spin))
+            return false;
+    return true;
+}
+
+static size_t spin_for_it(const struct attempt *a, int *why)
+{
+    thi_spin_t spin = thi_spin_begin();
+    unsigned gap = 1;
+    size_t done = 0;
+    do {
+        done = try_it(a, why);
+        if (done != 0 || *why != EAGAIN)
+            break;
+        gap = gap < GAP_MAX ? gap * 2 : GAP_MAX;
+    } while (let_pass(&spin, gap));
+    thi_spin_end(&spin, done != 0);
+    return done;
+}
+
+static size_t wait_for_it(const struct attempt *a, thi_park_t *park, thrum_time_t deadline, int *why)
+{
+    if (thi_self() == NULL) {
+        *why = ENOMEM;
+        return 0;
+    }
+    size_t done = spin_for_it(a, why);
+    while (done == 0 && *why == EAGAIN) {
+        const int err = thi_lot_park(park, deadline);
+        if (err != 0 && err != EAGAIN) {
+            *why = err;
+            return 0;
+        }
+        park->first = err == 0; /* woken, and perhaps passed */
+        done = try_it(a, why);
+    }
+    return done;
+}
+
+size_t thi_queue_wait_put(thrum_queue_t *q, const void *items, size_t n, thrum_time_t deadline,
+                          int *why)
+{
+    const struct attempt a = {.q = q, .in = items, .n = n};
+    thi_park_t park = thi_queue_park_put(q);
+    return wait_for_it(&a, &park, deadline, why);
+}
+
+size_t thi_queue_wait_get(thrum_queue_t *q, void *items, size_t n, thrum_time_t deadline, int *why)
+{
+    const struct attempt a = {.q = q, .out = items, .n = n};
+    thi_park_t park = thi_queue_park_get(q);
+    return wait_for_it(&a, &park, deadline, why);
+}

@@ -1,0 +1,503 @@
+/*
+ * FIFO: a bounded queue is one ring. An unbounded one is a chain of rings: puts go to the last; when
+ * that is full it is sealed and a new one appended. Gets take from the first, until it is sealed and
+ * drained. As long as the items fit into one ring, the chain is one ring and nothing is allocated.
+ *
+ *     first -> [drained, sealed] -> [sealed] -> [open] <- last
+ *
+ * Invariants
+ *   I1  The chain changes under `growth` only. first and last only move on.
+ *   I2  A ring is sealed when it has a next one, and only then; both are done under `growth`.
+ *   I3  Ring headers stay until the queue ends, since somebody may have read `first` or `last` long
+ *       ago. Such a one finds nothing to get (drained for good) and no place to put (sealed), or a ring
+ *       in a later life, whose indices are higher than any that it has seen (ring.h, I1).
+ *   I4  The slots of a drained ring are given back only when all of them are free, that is when the
+ *       last getter has copied its item out.
+ */
+#include "queue/core.h"
+
+#define FIRST_SLOTS 256u       /* of an unbounded queue: no more than that, and nothing is allocated */
+#define SEGMENT_MIN_SLOTS 512u /* the second ring */
+#define SEGMENT_BYTES (512u * 1024u)
+#ifdef THRUM_SIM
+#undef FIRST_SLOTS
+#undef SEGMENT_MIN_SLOTS
+#undef SEGMENT_BYTES
+#define FIRST_SLOTS 2u
+#define SEGMENT_MIN_SLOTS 2u
+#define SEGMENT_BYTES 64u
+#endif
+
+static bool is_bounded(const thrum_queue_t *q)
+{
+    return q->capacity != SIZE_MAX;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The chain
+ */
+
+static size_t segment_slots(const thrum_queue_t *q, size_t before)
+{
+    const size_t largest = SEGMENT_BYTES / thi_slot_size(q->item_size);
+    size_t slots = SEGMENT_MIN_SLOTS;
+    while (slots <= before && slots * 2 <= largest)
+        slots *= 2;
+    return slots;
+}
+
+/* A new ring with a header before its slots, on pages of its own. */
+static thi_ring_t *map_segment(const thrum_queue_t *q, size_t slots)
+{
+    const size_t bytes = slots * thi_slot_size(q->item_size);
+    unsigned char *pages = thi_pages_map(THI_PAGE + bytes);
+    if (pages == NULL)
+        return NULL;
+    thi_ring_t *ring = (thi_ring_t *)(void *)pages;
+    thi_ring_begin(ring, pages + THI_PAGE, slots);
+    ring->bytes = bytes;
+    return ring;
+}
+
+/* Under growth: a ring to go on with, NULL when there is no memory. */
+static thi_ring_t *fresh_segment(thrum_queue_t *q)
+{
+    thi_fifo_t *fifo = &q->fifo;
+    thi_ring_t **from = fifo->spare != NULL ? &fifo->spare : &fifo->empty;
+    thi_ring_t *ring = *from;
+    if (ring == NULL)
+        return map_segment(q, segment_slots(q, fifo->last->capacity));
+    *from = ring->next;
+    if (from == &fifo->empty)
+        thi_ring_renew(ring);
+    ring->next = NULL;
+    return ring;
+}
+
+/* Under growth: no more puts into the ring. False: it is closed. */
+static bool seal(thi_ring_t *ring, uint64_t *tail)
+{
+    *tail = thi_load_relaxed(&ring->tail);
+    do {
+        if ((*tail & THI_CLOSED) != 0)
+            return false;
+    } while (!thi_cas_relaxed(&ring->tail, tail, *tail | THI_SEALED));
+    return true;
+}
+
+/* Under growth: gives the ring its place in the count of items, and the marks that are to go on. */
+static void open_after(thrum_queue_t *q, thi_ring_t *ring, uint64_t puts, bool wanted)
+{
+    const uint64_t index = thi_load_relaxed(&ring->tail) & ~THI_MARKS;
+    const bool watched = q->fifo.watched != 0;
+    thi_store_relaxed(&ring->before, puts - thi_ring_count(ring, index));
+    thi_store_relaxed(&ring->head, index | THI_BEHIND | (watched ? THI_WATCHED : 0));
+    thi_store_relaxed(&ring->tail, index | (wanted || watched ? THI_WANTED : 0));
+}
+
+/* Under growth: the ring is full, so another one follows. 0, ENOMEM, or ESHUTDOWN. */
+static int append(thrum_queue_t *q, thi_ring_t *full)
+{
+    thi_fifo_t *fifo = &q->fifo;
+    uint64_t tail = 0;
+    thi_ring_t *ring = fresh_segment(q);
+    if (ring == NULL)
+        return ENOMEM;
+    if (!seal(full, &tail)) {
+        ring->next = fifo->spare;
+        fifo->spare = ring;
+        return ESHUTDOWN;
+    }
+    open_after(q, ring, full->before + thi_ring_count(full, tail), (tail & THI_WANTED) != 0);
+    full->next = ring;
+    thi_store_release(&fifo->last, ring); /* R1: release; pairs with A1 */
+    return 0;
+}
+
+THI_COLD static int grow(thrum_queue_t *q, thi_ring_t *full)
+{
+    int err = thi_mutex_acquire(&q->fifo.growth, THRUM_FOREVER);
+    if (err != 0)
+        return err;
+    if (q->fifo.last == full)
+        err = append(q, full);
+    thi_mutex_release(&q->fifo.growth);
+    return err;
+}
+
+/* Under growth: what was given back by its last getter is kept for the next growth, or its pages go. */
+static void tidy(thrum_queue_t *q)
+{
+    thi_fifo_t *fifo = &q->fifo;
+    for (thi_ring_t **link = &fifo->retired; *link != NULL;) {
+        thi_ring_t *ring = *link;
+        if (!thi_ring_is_quiet(ring, q->item_size)) {
+            link = &ring->next;
+            continue;
+        }
+        *link = ring->next;
+        thi_ring_t **to = fifo->spare == NULL ? &fifo->spare : &fifo->empty;
+        if (to == &fifo->empty)
+            thi_pages_forget(ring->slots, ring->bytes);
+        ring->next = *to;
+        *to = ring;
+    }
+}
+
+/* Under growth: the first ring has nothing more to get; the next one becomes the first. */
+static void drop_first(thi_fifo_t *fifo)
+{
+    thi_ring_t *drained = fifo->first;
+    thi_fetch_and_relaxed(&drained->next->head, ~(uint64_t)THI_BEHIND);
+    thi_store_release(&fifo->first, drained->next); /* R2: release; pairs with A2 */
+    if (drained != &fifo->only) {
+        drained->next = fifo->retired;
+        fifo->retired = drained;
+    }
+}
+
+THI_COLD static int move_on(thrum_queue_t *q, const thi_ring_t *drained)
+{
+    const int err = thi_mutex_acquire(&q->fifo.growth, THRUM_FOREVER);
+    if (err != 0)
+        return err;
+    if (q->fifo.first == drained) {
+        drop_first(&q->fifo);
+        tidy(q);
+    }
+    thi_mutex_release(&q->fifo.growth);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Putting and getting. Inlined once for each size of item that has a fast path.
+ */
+
+static inline void copy_item(void *to, const void *from, size_t item_size)
+{
+    memcpy(to, from, item_size);
+}
+
+/* What a put could not do at once. 0: try again. */
+THI_COLD static int put_again(thrum_queue_t *q, thi_ring_t *ring, uint64_t tail, int why,
+                              unsigned *turns)
+{
+    if (why == THI_STALLED)
+        return thi_queue_stall(q, turns) ? 0 : EOWNERDEAD;
+    if (why == EAGAIN && !is_bounded(q))
+        return grow(q, ring);
+    if (why == ESHUTDOWN && (tail & THI_CLOSED) == 0) /* sealed: last moves on at this moment */
+        return thi_queue_stall(q, turns) ? 0 : EOWNERDEAD;
+    return why;
+}
+
+static inline size_t put_items(thrum_queue_t *q, const void *items, size_t n, size_t item_size,
+                               int *why)
+{
+    unsigned turns = 0;
+    uint64_t tail = 0;
+    thi_ring_t *ring = NULL;
+    size_t count = 0;
+    for (;;) {
+        ring = thi_load_acquire(&q->fifo.last); /* A1: acquire; pairs with R1 */
+        count = thi_ring_claim_put(ring, n < ring->capacity ? n : ring->capacity, item_size, &tail, why);
+        if (THI_LIKELY(count != 0))
+            break;
+        *why = put_again(q, ring, tail, *why, &turns);
+        if (*why != 0)
+            return 0;
+    }
+    thi_waiter_t *sleepers = NULL;
+    if (THI_UNLIKELY((tail & THI_WANTED) != 0))
+        sleepers = thi_queue_take_getters(q, (unsigned)count);
+    uint64_t at = tail;
+    const unsigned char *item = items;
+    for (size_t i = 0; i < count; i++, item += item_size) {
+        const uint64_t next = thi_ring_next(ring, at);
+        copy_item(thi_slot_data(thi_ring_slot(ring, at, item_size), item_size), item, item_size);
+        thi_ring_publish(ring, at, item_size);
+        at = next;
+    }
+    if (THI_UNLIKELY(sleepers != NULL))
+        thi_wait_finish_chain(sleepers);
+    return count;
+}
+
+THI_COLD static int get_again(thrum_queue_t *q, thi_ring_t *ring, int why, unsigned *turns)
+{
+    if (why == THI_STALLED)
+        return thi_queue_stall(q, turns) ? 0 : EOWNERDEAD;
+    return why == ENODATA ? move_on(q, ring) : why;
+}
+
+static inline size_t get_items(thrum_queue_t *q, void *items, size_t n, size_t item_size, int *why)
+{
+    unsigned turns = 0;
+    uint64_t head = 0;
+    thi_ring_t *ring = NULL;
+    size_t count = 0;
+    for (;;) {
+        ring = thi_load_acquire(&q->fifo.first); /* A2: acquire; pairs with R2 */
+        count = thi_ring_claim_get(ring, n < ring->capacity ? n : ring->capacity, item_size, &head, why);
+        if (THI_LIKELY(count != 0))
+            break;
+        *why = get_again(q, ring, *why, &turns);
+        if (*why != 0)
+            return 0;
+    }
+    thi_waiter_t *sleepers = NULL;
+    if (THI_UNLIKELY((head & (THI_WANTED | THI_WATCHED)) != 0))
+        sleepers = thi_queue_take_putters(q, (unsigned)count);
+    uint64_t at = head;
+    unsigned char *item = items;
+    for (size_t i = 0; i < count; i++, item += item_size) {
+        const uint64_t next = thi_ring_next(ring, at);
+        copy_item(item, thi_slot_data(thi_ring_slot(ring, at, item_size), item_size), item_size);
+        thi_ring_release(ring, at, item_size);
+        at = next;
+    }
+    if (THI_UNLIKELY(sleepers != NULL))
+        thi_wait_finish_chain(sleepers);
+    return count;
+}
+
+#define FAST_PATHS(name, item_size)                                                                \
+    static int put_##name(thrum_queue_t *q, const void *item)                                      \
+    {                                                                                              \
+        int why = 0;                                                                               \
+        return THI_LIKELY(put_items(q, item, 1, (item_size), &why) != 0) ? 0 : why;                \
+    }                                                                                              \
+    static int get_##name(thrum_queue_t *q, void *item)                                            \
+    {                                                                                              \
+        int why = 0;                                                                               \
+        return THI_LIKELY(get_items(q, item, 1, (item_size), &why) != 0) ? 0 : why;                \
+    }
+
+FAST_PATHS(4, 4)
+FAST_PATHS(8, 8)
+FAST_PATHS(16, 16)
+FAST_PATHS(any, q->item_size)
+
+static size_t put_many(thrum_queue_t *q, const void *items, size_t n, int *why)
+{
+    switch (q->item_size) {
+    case 4:
+        return put_items(q, items, n, 4, why);
+    case 8:
+        return put_items(q, items, n, 8, why);
+    case 16:
+        return put_items(q, items, n, 16, why);
+    default:
+        return put_items(q, items, n, q->item_size, why);
+    }
+}
+
+static size_t get_many(thrum_queue_t *q, void *items, size_t n, int *why)
+{
+    switch (q->item_size) {
+    case 4:
+        return get_items(q, items, n, 4, why);
+    case 8:
+        return get_items(q, items, n, 8, why);
+    case 16:
+        return get_items(q, items, n, 16, why);
+    default:
+        return get_items(q, items, n, q->item_size, why);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Sleepers, closing
+ */
+
+static bool must_wait_to_put(void *arg)
+{
+    thrum_queue_t *q = arg;
+    if (!is_bounded(q))
+        return false;
+    thi_ring_t *ring = &q->fifo.only;
+    const uint64_t tail = thi_load_relaxed(&ring->tail);
+    uint64_t head = 0;
+    do {
+        if ((tail & THI_CLOSED) != 0 || !thi_ring_is_full(ring, tail, &head))
+            return false;
+        /* W1: relaxed; a get that the look missed makes this fail, a later one sees the mark. */
+    } while (!thi_cas_relaxed(&ring->head, &head, head | THI_WANTED));
+    return true;
+}
+
+static bool must_wait_to_get(void *arg)
+{
+    thrum_queue_t *q = arg;
+    thi_ring_t *ring = thi_load_acquire(&q->fifo.first); /* A2 */
+    const uint64_t head = thi_load_relaxed(&ring->head);
+    uint64_t tail = 0;
+    if ((head & (THI_ENDED | THI_BEHIND)) != 0)
+        return false;
+    do {
+        if (!thi_ring_is_empty(ring, head, &tail) || (tail & (THI_CLOSED | THI_SEALED)) != 0)
+            return false;
+        /* W2: relaxed; as W1. */
+    } while (!thi_cas_relaxed(&ring->tail, &tail, tail | THI_WANTED));
+    /* The ring can have been retired and come back as another than the first since it was looked up. */
+    return thi_load_acquire(&q->fifo.first) == ring &&
+           (thi_load_relaxed(&ring->head) & (THI_ENDED | THI_BEHIND)) == 0;
+}
+
+static void no_putters(thrum_queue_t *q)
+{
+    thi_fetch_and_relaxed(&q->fifo.only.head, ~(uint64_t)THI_WANTED);
+}
+
+/* The mark of a watched queue is the descriptor's, which sets it again when it needs it. */
+static void no_getters(thrum_queue_t *q)
+{
+    thi_ring_t *ring = thi_load_acquire(&q->fifo.last); /* A1 */
+    thi_fetch_and_relaxed(&ring->tail, ~(uint64_t)THI_WANTED);
+}
+
+/* The items before an index of the ring that `chain` points to. The ring can be retired and begin
+ * another life meanwhile: then the number that it starts from has changed. */
+static uint64_t count_before(thi_ring_t *const *chain, size_t index)
+{
+    for (;;) {
+        const thi_ring_t *ring = thi_load_acquire(chain); /* A1, A2 */
+        const uint64_t before = thi_load_acquire(&ring->before);
+        const uint64_t *word = (const uint64_t *)(const void *)((const char *)ring + index);
+        const uint64_t count = before + thi_ring_count(ring, thi_load_acquire(word));
+        if (thi_load_acquire(&ring->before) == before && thi_load_relaxed(chain) == ring)
+            return count;
+    }
+}
+
+static uint64_t puts_of(const thrum_queue_t *q)
+{
+    return count_before(&q->fifo.last, offsetof(thi_ring_t, tail));
+}
+
+/* What was got is counted first: it cannot be more than what was put later. */
+static size_t size(const thrum_queue_t *q)
+{
+    const uint64_t gets = count_before(&q->fifo.first, offsetof(thi_ring_t, head));
+    const uint64_t there = puts_of(q) - gets;
+    return there < q->capacity ? (size_t)there : q->capacity;
+}
+
+static bool closed(const thrum_queue_t *q)
+{
+    const thi_ring_t *ring = thi_load_acquire(&q->fifo.last); /* A1 */
+    return (thi_load_acquire(&ring->tail) & THI_CLOSED) != 0;
+}
+
+/* Under growth: no get comes after the mark, so what lay between head and tail was dropped. */
+static uint64_t end_ring(thi_ring_t *ring)
+{
+    uint64_t head = thi_load_relaxed(&ring->head);
+    uint64_t tail = 0;
+    do {
+        tail = thi_load_relaxed(&ring->tail);
+    } while (!thi_cas_relaxed(&ring->head, &head,
+                              (tail & ~THI_MARKS) | (head & THI_MARKS) | THI_ENDED));
+    return thi_ring_count(ring, tail) - thi_ring_count(ring, head);
+}
+
+static uint64_t end_gets(thi_fifo_t *fifo)
+{
+    uint64_t dropped = 0;
+    for (thi_ring_t *ring = fifo->first; ring != NULL; ring = ring->next)
+        dropped += end_ring(ring);
+    while (fifo->first != fifo->last)
+        drop_first(fifo);
+    return dropped;
+}
+
+static int close_fifo(thrum_queue_t *q, bool end, uint64_t *dropped)
+{
+    const int err = thi_mutex_acquire(&q->fifo.growth, THRUM_FOREVER);
+    if (err != 0)
+        return err;
+    /* Acquire and release: who is told ESHUTDOWN knows what was done before the close. */
+    thi_fetch_or_acq_rel(&q->fifo.last->tail, (uint64_t)THI_CLOSED);
+    *dropped = end ? end_gets(&q->fifo) : 0;
+    thi_mutex_release(&q->fifo.growth);
+    return 0;
+}
+
+static int watch(thrum_queue_t *q)
+{
+    const int err = thi_mutex_acquire(&q->fifo.growth, THRUM_FOREVER);
+    if (err != 0)
+        return err;
+    q->fifo.watched = 1;
+    for (thi_ring_t *ring = q->fifo.first; ring != NULL; ring = ring->next)
+        thi_fetch_or_relaxed(&ring->head, (uint64_t)THI_WATCHED);
+    thi_mutex_release(&q->fifo.growth);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Beginning and end
+ */
+
+size_t thi_fifo_first_slots(const thrum_queue_t *q)
+{
+    return is_bounded(q) ? q->capacity : FIRST_SLOTS;
+}
+
+void thi_fifo_begin(thrum_queue_t *q, unsigned char *slots, size_t slots_count)
+{
+    thi_fifo_t *fifo = &q->fifo;
+    thi_ring_begin(&fifo->only, slots, slots_count);
+    fifo->first = &fifo->only;
+    fifo->last = &fifo->only;
+    switch (q->item_size) {
+    case 4:
+        q->put_one = put_4;
+        q->get_one = get_4;
+        break;
+    case 8:
+        q->put_one = put_8;
+        q->get_one = get_8;
+        break;
+    case 16:
+        q->put_one = put_16;
+        q->get_one = get_16;
+        break;
+    default:
+        q->put_one = put_any;
+        q->get_one = get_any;
+        break;
+    }
+}
+
+static void unmap_all(const thi_fifo_t *fifo, thi_ring_t *ring)
+{
+    for (thi_ring_t *next = NULL; ring != NULL; ring = next) {
+        next = ring->next;
+        if (ring != &fifo->only)
+            thi_pages_unmap(ring, THI_PAGE + ring->bytes);
+    }
+}
+
+static void end(thrum_queue_t *q)
+{
+    unmap_all(&q->fifo, q->fifo.first);
+    unmap_all(&q->fifo, q->fifo.retired);
+    unmap_all(&q->fifo, q->fifo.spare);
+    unmap_all(&q->fifo, q->fifo.empty);
+}
+
+const thi_order_t thi_fifo_order = {
+    .put = put_many,
+    .get = get_many,
+    .must_wait_to_put = must_wait_to_put,
+    .must_wait_to_get = must_wait_to_get,
+    .no_putters = no_putters,
+    .no_getters = no_getters,
+    .close = close_fifo,
+    .puts = puts_of,
+    .size = size,
+    .closed = closed,
+    .watch = watch,
+    .end = end,
+};

@@ -1,0 +1,164 @@
+/*
+ * task_done and join.
+ *
+ *   done    63                1    0
+ *          +------------------+---------+
+ *          | items marked done| JOINERS |
+ *          +------------------+---------+
+ *
+ * What was put needs no counter: the order knows it (a ring's tail counts its puts). So a put does
+ * nothing for join, and a task_done changes one word that no put or get touches. JOINERS may be set
+ * for nobody; it is never clear while somebody sleeps in a join.
+ *
+ * Invariants
+ *   I1  done <= puts, always. Both only rise, so where they are seen equal, `done` before `puts`, they
+ *       were equal at the second look.
+ *   I2  puts_seen <= puts. Only a task_done that comes close to it has to ask for the number of puts,
+ *       which stands on a line that putters write.
+ *   I3  The change that makes done equal to puts is a task_done's last touch of the queue: a join may
+ *       return, and the queue be destroyed. With JOINERS that change is made under the bucket's lock.
+ */
+#include "queue/core.h"
+
+#define JOINERS 1u
+#define ONE_DONE 2u
+
+static const thi_site_t site = {"queue join", NULL};
+
+static uint64_t count(uint64_t word)
+{
+    return word / ONE_DONE;
+}
+
+/* Whether an item is left that can be marked done. */
+static bool some_left(thrum_queue_t *q, uint64_t word)
+{
+    if (THI_LIKELY(count(word) < thi_load_relaxed(&q->puts_seen)))
+        return true;
+    const uint64_t puts = q->order->puts(q);
+    thi_store_relaxed(&q->puts_seen, puts); /* relaxed: any number ever true is a lower bound (I2) */
+    return count(word) < puts;
+}
+
+struct marking {
+    thrum_queue_t *q;
+    int err;
+};
+
+/* Under the bucket's lock: marks an item; true when it was the last, and the joiners are to go. */
+static bool mark_last(void *arg)
+{
+    struct marking *m = arg;
+    thrum_queue_t *q = m->q;
+    uint64_t word = thi_load_relaxed(&q->done);
+    for (;;) {
+        const uint64_t puts = q->order->puts(q);
+        if (count(word) >= puts) {
+            m->err = EINVAL;
+            return false;
+        }
+        /* If puts have come since, it was not the last, and a joiner that is woken will see that. */
+        const bool last = count(word) + 1 == puts;
+        const uint64_t marked = last ? (word + ONE_DONE) & ~(uint64_t)JOINERS : word + ONE_DONE;
+        /* R2: release; pairs with A1. */
+        if (thi_cas_acq_rel(&q->done, &word, marked))
+            return last;
+    }
+}
+
+THI_NOINLINE static int mark_with_joiners(thrum_queue_t *q)
+{
+    struct marking m = {q, 0};
+    thi_lot_unpark(&(thi_unpark_t){
+        .key = q, .site = &site, .n = THI_ALL, .before = mark_last, .arg = &m});
+    return m.err;
+}
+
+int thrum_queue_task_done(thrum_queue_t *q)
+{
+    if (THI_UNLIKELY(q == NULL))
+        return EINVAL;
+    uint64_t word = thi_load_relaxed(&q->done);
+    do {
+        if (THI_UNLIKELY((word & JOINERS) != 0))
+            return mark_with_joiners(q);
+        if (THI_UNLIKELY(!some_left(q, word)))
+            return EINVAL;
+        /* R1: release; pairs with A1. The last touch (I3). */
+    } while (!thi_cas_acq_rel(&q->done, &word, word + ONE_DONE));
+    return 0;
+}
+
+static bool clear_joiners(void *arg)
+{
+    thrum_queue_t *q = arg;
+    thi_fetch_and_relaxed(&q->done, ~(uint64_t)JOINERS);
+    return true;
+}
+
+void thi_queue_drop(thrum_queue_t *q, uint64_t n)
+{
+    thi_fetch_add_acq_rel(&q->done, n * ONE_DONE);
+    thi_lot_unpark(&(thi_unpark_t){
+        .key = q, .site = &site, .n = THI_ALL, .before = clear_joiners, .arg = q});
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Join
+ */
+
+static bool all_done(const thrum_queue_t *q)
+{
+    /* A1: acquire; pairs with R1, R2 of every task_done that it counts. */
+    const uint64_t done = count(thi_load_acquire(&q->done));
+    return done == q->order->puts(q);
+}
+
+/* Under the bucket's lock. */
+static bool must_wait(void *arg)
+{
+    thrum_queue_t *q = arg;
+    uint64_t word = thi_load_relaxed(&q->done);
+    do {
+        if (count(word) == q->order->puts(q))
+            return false;
+        /* W1: relaxed; on the word that was seen, so a task_done that the look missed makes it fail. */
+    } while (!thi_cas_relaxed(&q->done, &word, word | JOINERS));
+    return true;
+}
+
+int thrum_queue_tryjoin(thrum_queue_t *q)
+{
+    if (q == NULL)
+        return EINVAL;
+    return all_done(q) ? 0 : EAGAIN;
+}
+
+int thrum_queue_join_until(thrum_queue_t *q, thrum_time_t deadline)
+{
+    if (q == NULL)
+        return EINVAL;
+    thi_park_t park = {
+        .site = &site, .key = q, .arg = q, .validate = must_wait, .cancellable = true};
+    while (!all_done(q)) {
+        const int err = thi_lot_park(&park, deadline);
+        if (err != 0 && err != EAGAIN)
+            return err;
+        park.first = err == 0;
+    }
+    return 0;
+}
+
+int thrum_queue_join(thrum_queue_t *q)
+{
+    return thrum_queue_join_until(q, THRUM_FOREVER);
+}
+
+/* What is done is counted first: it cannot be more than what was put later. */
+size_t thrum_queue_unfinished(const thrum_queue_t *q)
+{
+    if (q == NULL)
+        return 0;
+    const uint64_t done = count(thi_load_acquire(&q->done));
+    return (size_t)(q->order->puts(q) - done);
+}

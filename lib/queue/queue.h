@@ -1,0 +1,33 @@
+#ifndef THI_QUEUE_H
+#define THI_QUEUE_H
+
+/*
+ * The door of lib/queue: what later layers need to be waited for by thrum_select.
+ */
+#include <thrum/select.h>
+
+#include "strand/strand.h"
+
+/* What one kind of case is. All are called by the selecting strand. */
+typedef struct thi_case_kind {
+    bool (*valid)(const thrum_case_t *c);
+
+    /* Does the case if that is possible now: 0, EAGAIN, or an error, with which it counts as done. */
+    int (*attempt)(const thrum_case_t *c);
+
+    /* Queues a waiter; false when the case may be possible now. */
+    bool (*enter)(const thrum_case_t *c, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index);
+
+    /* After every enter that returned true. */
+    void (*leave)(const thrum_case_t *c, thi_waiter_t *waiter);
+
+    /* The waiter won, and has left: as attempt. A wake-up that is for one waiter only must be used here,
+     * or it is lost to others. */
+    int (*won)(const thrum_case_t *c);
+} thi_case_kind_t;
+
+/* A later layer makes its kind known before its first case can be made; again does nothing. */
+#define THI_CASE_KINDS 16
+void thi_case_register(thrum_case_kind_t kind, const thi_case_kind_t *table);
+
+#endif /* THI_QUEUE_H */
