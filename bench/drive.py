@@ -43,6 +43,8 @@ def parse_arguments():
     p.add_argument("--window-ms", required=True)
     p.add_argument("--idle-ms", required=True)
     p.add_argument("--wake-rounds", required=True)
+    p.add_argument("--items", required=True)
+    p.add_argument("--unbounded-items", required=True)
     p.add_argument("--filter", type=regular_expression, required=True)
     p.add_argument("--no-peers", action="store_true")
     p.add_argument("--json", type=pathlib.Path, required=True)
@@ -134,6 +136,8 @@ def start(group, options):
         f"--window_ms={options.window_ms}",
         f"--idle_ms={options.idle_ms}",
         f"--wake_rounds={options.wake_rounds}",
+        f"--items={options.items}",
+        f"--unbounded_items={options.unbounded_items}",
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=options.timeout)
@@ -202,6 +206,9 @@ class Collector:
         row = self.rows.setdefault((group, metric), Row(group, metric))
         row.about = run.get("label", "")
         row.samples.setdefault(adapter, []).append(value)
+        marks = [mark for mark in results.MARKS if mark in run]
+        if marks:
+            row.marks[adapter] = marks
 
 
 # ---- progress ----

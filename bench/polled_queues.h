@@ -43,15 +43,22 @@ template <class Tries, int pauses = 64> class Polled : public Tries
     }
     template <class Attempt> bool poll(Attempt attempt)
     {
-        for (bool yields = false; !attempt(); yields = !yields) {
-            if (yields && now_ns() >= give_up_at)
-                return false;
-            if (yields)
+        for (unsigned vain = 1; !attempt(); vain++) {
+            if (vain % 2 == 1)
+                pause_for_a_while();
+            else if (now_ns() < give_up_at)
                 sched_yield();
-            for (int i = 0; i < pauses && !yields; i++)
-                cpu_relax();
+            else
+                return false;
         }
         return true;
+    }
+
+  private:
+    static void pause_for_a_while()
+    {
+        for (int i = 0; i < pauses; i++)
+            cpu_relax();
     }
 };
 

@@ -18,6 +18,13 @@ COLOURS = {
     "glib": "#4f9d69",
     "nsync": "#8e6bbf",
     "absl": "#e09f3e",
+    "tbb": "#8e6bbf",
+    "moodycamel": "#e09f3e",
+    "moodycamel_tokens": "#b5651d",
+    "moodycamel_blocking": "#f2c14e",
+    "boost": "#17a2a2",
+    "boost_spsc": "#0b6b6b",
+    "ck_ring": "#c77dbb",
 }
 FLOOR_COLOUR = "#a0a7ad"
 
@@ -85,6 +92,7 @@ def belongs_in_overview(row, targets):
 
 def overview_chart(rows, targets):
     """Bars from 1 to thrum's advantage over pthreads; a diamond where the best peer stands."""
+    everyone = rows
     rows = [row for row in rows if row.advantage(BASELINE) and belongs_in_overview(row, targets)]
     if not rows:
         return ""
@@ -93,7 +101,7 @@ def overview_chart(rows, targets):
     for index, row in enumerate(rows):
         y, ratio = len(rows) - index, row.advantage(BASELINE)
         target = targets.get(row.workload)
-        verdict = target.verdict(row) if target else ""
+        verdict = target.verdict(row, everyone) if target else ""
         colour = {"ok": "0x3c8d5a", "short": "0xd1495b"}.get(verdict, "0x8fa3b3")
         bars.append(f"1 {y} {min(1, ratio)} {max(1, ratio)} {y - 0.32} {y + 0.32} {colour}")
         figures.append((y, results.figure(ratio)))
@@ -255,15 +263,20 @@ def summary_table(rows, targets):
         return f"<tr>{out}</tr>"
 
     body = "".join(
-        cells("td", line, line[8]) for line in (results.table_line(r, targets) for r in rows)
+        cells("td", line, line[8].replace(" ", ""))
+        for line in (results.table_line(r, targets, rows) for r in rows)
     )
-    return f"<table>{cells('th', results.COLUMNS)}{body}</table>"
+    notes = "<br>".join(html.escape(note) for note in results.legend(rows))
+    return f'<table>{cells("th", results.COLUMNS)}{body}</table><p class="note">{notes}</p>'
 
 
 def all_figures(rows):
     """Every adapter's median, and how far thrum's rounds lay apart."""
     adapters = adapters_of(rows)
-    head = "".join(f'<th class="n">{html.escape(adapter)}</th>' for adapter in adapters)
+    letters = {a: row.letters(a) for row in rows for a in row.marks}
+    head = "".join(
+        f'<th class="n">{html.escape(a)}<sup>{letters.get(a, "")}</sup></th>' for a in adapters
+    )
     body = ""
     for row in rows:
         spread = row.spread()
@@ -274,9 +287,10 @@ def all_figures(rows):
             f"<tr><td>{html.escape(row.workload)}</td><td>{row.metric.unit}</td>{cells}"
             f'<td class="n">{"-" if spread is None else f"{100 * spread:.0f} %"}</td></tr>'
         )
+    notes = "<br>".join(html.escape(note) for note in results.legend(rows))
     return (
         f'<table><tr><th>workload</th><th>unit</th>{head}<th class="n">spread of thrum</th></tr>'
-        f"{body}</table>"
+        f'{body}</table><p class="note">{notes}</p>'
     )
 
 
@@ -298,7 +312,8 @@ def topic_section(topic, rows, drawn):
 
 
 def verdict_line(rows, targets):
-    verdicts = [targets[row.workload].verdict(row) for row in rows if row.workload in targets]
+    verdicts = [targets[row.workload].verdict(row, rows) for row in rows if row.workload in targets]
+    verdicts = [verdict for verdict in verdicts if verdict != "not run"]
     if not verdicts:
         return "No workload with a target was run."
     return f"{verdicts.count('ok')} of {len(verdicts)} targets are met."

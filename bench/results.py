@@ -21,14 +21,25 @@ class Metric:
 
 METRICS = {
     "mops": Metric("", "Mops/s", higher_is_better=True),
+    "mitems": Metric("", "M items/s", higher_is_better=True),
     "fairness": Metric("_fairness", "max/min"),
     "longest_wait_us": Metric("_longest_wait", "us"),
     "last_awake_us": Metric("", "us"),
     "set_call_us": Metric("_set_call", "us"),
     "processor_us": Metric("", "us", resolution=1.0),
     "bytes": Metric("", "bytes"),
+    "bytes_per_item": Metric("_bytes_per_item", "bytes"),
 }
 TIME = Metric("", "ns")  # what a benchmark without such a counter is judged by
+
+# What the programs say of an adapter: a letter for the table, and what it means.
+MARKS = {
+    "polls": ("p", "polls: cannot sleep, so that whoever waits keeps a processor busy"),
+    "no_close": ("c", "cannot be closed"),
+    "no_bound": ("u", "unbounded: a put never waits"),
+    "per_producer": ("o", "keeps the order of one producer's items only"),
+    "one_each": ("1", "for one producer and one consumer only"),
+}
 
 # Topics in the order of the report, and the counters that their programs give.
 TOPICS = {
@@ -37,6 +48,9 @@ TOPICS = {
     "pingpong": ("Two threads wait for each other by turns", []),
     "wake": ("One event wakes many", ["last_awake_us", "set_call_us"]),
     "handoff": ("Buffers and barriers", ["mops"]),
+    "queue": ("Queues between producers and consumers", ["mitems"]),
+    "queue_time": ("Queues: what one item costs", []),
+    "queue_growth": ("Queues that grow", ["mitems", "bytes_per_item"]),
     "rwlock": ("Readers side by side", ["mops"]),
     "idle": ("Threads that wait", ["processor_us"]),
     "size": ("Sizes", ["bytes"]),
@@ -75,6 +89,7 @@ class Row:
     metric: Metric
     about: str = ""
     samples: dict = dataclasses.field(default_factory=dict)  # adapter: figure of every round
+    marks: dict = dataclasses.field(default_factory=dict)  # adapter: names in MARKS
 
     @property
     def workload(self):
@@ -108,13 +123,17 @@ class Row:
         middle = statistics.median(figures)
         return (max(figures) - min(figures)) / middle if middle else 0.0
 
+    def letters(self, adapter):
+        """The adapter's marks as the table has them: "pc"."""
+        return "".join(MARKS[mark][0] for mark in self.marks.get(adapter, []))
+
     def peers(self):
         names = sorted((a for a in self.samples if is_peer(a)), key=lambda a: (is_floor(a), a))
         return {a: self.value(a) for a in names}
 
-    def best_peer(self):
+    def best_peer(self, among=()):
         """The best library; the floor only where there is no library to compare with."""
-        peers = self.peers()
+        peers = {a: value for a, value in self.peers().items() if not among or a in among}
         candidates = [a for a in peers if not is_floor(a)] or list(peers)
         if not candidates:
             return None
@@ -139,6 +158,7 @@ def as_json(rows):
             "ratio": rounded(row.advantage(BASELINE)),
             "spread": rounded(row.spread()),
             "peers": {adapter: rounded(value) for adapter, value in row.peers().items()},
+            "marks": {adapter: row.marks[adapter] for adapter in sorted(row.marks)},
         }
         for row in rows
     ]
@@ -151,26 +171,66 @@ def write_json(path, rows):
 # ---- targets ----
 
 
+def thrum_over_baseline(row, _argument, _rows):
+    return row.advantage(BASELINE)
+
+
+def thrum_itself(row, _argument, _rows):
+    return row.value(OURS)
+
+
+def thrum_over_peers(row, argument, _rows):
+    peer = row.best_peer(argument.split(",") if argument else ())
+    return row.advantage(peer) if peer and not is_floor(peer) else None
+
+
+def thrum_over_workload(row, argument, rows):
+    """How many times better this workload is than the other; both count the same things."""
+    other = next((one for one in rows if one.workload == argument), None)
+    a, b = row.value(OURS), other.value(OURS) if other else None
+    if not a or not b:
+        return None
+    return a / b if row.metric.higher_is_better else b / a
+
+
+# How a target reads, and what it is compared with; targets.tsv says what they are for.
+KINDS = {
+    "ratio": (">= {value:g}x", thrum_over_baseline),
+    "value": ("<= {value:g}", thrum_itself),
+    "rate": (">= {value:g}", thrum_itself),
+    "peer": (">= {value:g}x peer", thrum_over_peers),
+    "of": (">= {value:g}x {argument}", thrum_over_workload),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Target:
     kind: str
+    argument: str  # what stood after the kind's colon
     value: float
 
     def __str__(self):
-        return f">= {self.value:g}x" if self.kind == "ratio" else f"<= {self.value:g}"
+        return KINDS[self.kind][0].format(value=self.value, argument=self.argument)
 
-    def verdict(self, row):
-        figure = row.advantage(BASELINE) if self.kind == "ratio" else row.value(OURS)
-        if figure is None:
+    def verdict(self, row, rows):
+        """ok, short, failed (thrum has no figure), or not run: what it is compared with has none."""
+        if row.value(OURS) is None:
             return "failed"
-        met = figure >= self.value if self.kind == "ratio" else figure <= self.value
+        figure = KINDS[self.kind][1](row, self.argument, rows)
+        if figure is None:
+            return "failed" if self.kind == "ratio" else "not run"
+        met = figure <= self.value if self.kind == "value" else figure >= self.value
         return "ok" if met else "short"
 
 
 def read_targets(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     fields = [line.split("\t") for line in lines if line and not line.startswith("#")]
-    return {workload: Target(kind, float(value)) for workload, kind, value in fields}
+    targets = {}
+    for workload, kind, value in fields:
+        kind, _, argument = kind.partition(":")
+        targets[workload] = Target(kind, argument, float(value))
+    return targets
 
 
 # ---- the table on the terminal ----
@@ -186,7 +246,12 @@ def figure(value):
     return f"{value:.3g}"
 
 
-def table_line(row, targets):
+def peer_cell(row, peer):
+    letters = row.letters(peer)
+    return f"{figure(row.value(peer))} ({peer}{', ' + letters if letters else ''})"
+
+
+def table_line(row, targets, rows):
     peer = row.best_peer()
     target = targets.get(row.workload)
     return [
@@ -195,15 +260,21 @@ def table_line(row, targets):
         figure(row.value(OURS)),
         figure(row.value(BASELINE)),
         figure(row.advantage(BASELINE)),
-        f"{figure(row.value(peer))} ({peer})" if peer else "-",
+        peer_cell(row, peer) if peer else "-",
         figure(row.advantage(peer)) if peer else "-",
         str(target) if target else "",
-        target.verdict(row) if target else "",
+        target.verdict(row, rows) if target else "",
     ]
 
 
+def legend(rows):
+    """What the letters mean that the rows' adapters have."""
+    used = {mark for row in rows for marks in row.marks.values() for mark in marks}
+    return [f"{letter}  {text}" for mark, (letter, text) in MARKS.items() if mark in used]
+
+
 def table(rows, targets):
-    lines = [COLUMNS] + [table_line(row, targets) for row in rows]
+    lines = [COLUMNS] + [table_line(row, targets, rows) for row in rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
     right = {2, 3, 4, 6}
 
@@ -215,4 +286,6 @@ def table(rows, targets):
         return "  ".join(cells).rstrip()
 
     rule = "  ".join("-" * width for width in widths).rstrip()
-    return "\n".join([aligned(lines[0]), rule] + [aligned(line) for line in lines[1:]])
+    body = [aligned(lines[0]), rule] + [aligned(line) for line in lines[1:]]
+    notes = legend(rows)
+    return "\n".join(body + ([""] + notes if notes else []))

@@ -13,7 +13,12 @@
  */
 #include "queue/core.h"
 
-#define GAP_MAX 64u /* turns between two looks: each look costs who works on the queue a cache miss */
+#define GAP_MAX 64u   /* turns between two looks: each look costs who works on the queue a cache miss */
+#define GAP_FLOW 32u  /* turns in which some items gather */
+#define FLOW_TURNS 4u /* an item that came within so many turns was on its way */
+#define FLOW_MIN 4u   /* fewer than that in GAP_FLOW turns are no flow */
+#define FLOWS 1u
+#define FLOW_REST 64u /* for so many waits it is not tried again */
 
 /* After so many turns the other one is taken for lost if it may have been lost in a fork. */
 #define STALL_MAX 2000u
@@ -134,18 +139,53 @@ static bool let_pass(thi_spin_t *spin, unsigned turns)
     return true;
 }
 
+/* Where items flow, who waits should not take each one as it comes: the two sides would fight over one
+ * cache line. It lets a few gather first. Where one side answers the other it should look often.
+ *
+ *   - A putter that finds the queue full lets it flow: it has a backlog, nobody waits for its item.
+ *   - A getter lets it flow if its last waits were very short, so that items come in a stream; and stops
+ *     doing so, for a number of waits, when one such pause brought it next to nothing. */
+static unsigned first_gap(const struct attempt *a, thi_strand_t *self, uint64_t gets)
+{
+    if (a->in != NULL)
+        return a->q->capacity >= GAP_MAX ? GAP_FLOW : 1;
+    if (self->flow != FLOWS)
+        return 1;
+    if (gets - self->flow_gets < FLOW_MIN)
+        self->flow = FLOW_REST;
+    return self->flow == FLOWS ? GAP_FLOW : 1;
+}
+
+static void learn(const struct attempt *a, thi_strand_t *self, uint64_t gets, unsigned turns)
+{
+    if (a->in != NULL)
+        return;
+    self->flow_gets = gets;
+    if (self->flow > FLOWS)
+        self->flow--;
+    else if (turns <= FLOW_TURNS)
+        self->flow = FLOWS;
+}
+
 static size_t spin_for_it(const struct attempt *a, int *why)
 {
     thi_spin_t spin = thi_spin_begin();
-    unsigned gap = 1;
+    if (spin.left == 0)
+        return try_it(a, why);
+    const uint64_t gets = a->in == NULL ? a->q->order->puts(a->q) : 0;
+    unsigned gap = first_gap(a, spin.self, gets);
+    unsigned turns = 0;
     size_t done = 0;
-    do {
+    while (let_pass(&spin, gap)) {
         done = try_it(a, why);
         if (done != 0 || *why != EAGAIN)
             break;
+        turns += gap;
         gap = gap < GAP_MAX ? gap * 2 : GAP_MAX;
-    } while (let_pass(&spin, gap));
+    }
     thi_spin_end(&spin, done != 0);
+    if (done != 0)
+        learn(a, spin.self, gets, turns);
     return done;
 }
 

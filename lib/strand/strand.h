@@ -85,6 +85,8 @@ struct thi_strand {
     uint32_t waker_cpu;      /* processor of who woke it last, + 1; written by the waker */
     uint32_t watch_skip;     /* mutex.c */
     uint32_t watch_interval; /* mutex.c */
+    uint32_t flow;           /* queue/blocking.c */
+    uint64_t flow_gets;      /* queue/blocking.c */
 
     /* Written by the strand around a sleep (or by who moves it to another queue), read by the
      * diagnosis at any time. `site` is NULL while it does not wait. */
