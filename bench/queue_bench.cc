@@ -94,7 +94,7 @@ template <class Queue> void in_batches(benchmark::State &state)
 
 /* The floor that the target was taken from: the ring that knows no batches. */
 struct SpscRingOneByOne : SpscRing {
-    static constexpr const char *name = "floor_spsc_ring_one_by_one";
+    static constexpr const char *name = "floor_spsc_one_by_one";
     using SpscRing::SpscRing;
     std::size_t put_many(Item *items, std::size_t n)
     {

@@ -2,6 +2,7 @@
 
 import collections
 import html
+import itertools
 import json
 import math
 import re
@@ -144,14 +145,29 @@ def adapters_of(rows):
     return known + sorted(present - set(known))
 
 
-def point_style(adapter):
-    if adapter == OURS:
-        return "pointtype 7 pointsize 0.9"
-    if adapter == BASELINE:
-        return "pointtype 5 pointsize 0.75"
-    if results.is_floor(adapter):
-        return "pointtype 4 pointsize 0.65"
-    return "pointtype 13 pointsize 0.75"
+FLOOR_POINTS = [(4, "\u25a1"), (6, "\u25cb"), (8, "\u25b3"), (10, "\u25bd")]
+
+
+def point_styles(adapters):
+    """adapter: (gnuplot's style, the same as a character)."""
+    styles = {adapter: ("pointtype 13 pointsize 0.75", "\u25c6") for adapter in adapters}
+    styles[OURS] = ("pointtype 7 pointsize 0.9", "\u25cf")
+    styles[BASELINE] = ("pointtype 5 pointsize 0.75", "\u25a0")
+    floors = [adapter for adapter in adapters if results.is_floor(adapter)]
+    for (point, character), floor in zip(itertools.cycle(FLOOR_POINTS), floors):
+        styles[floor] = (f"pointtype {point} pointsize 0.65", character)
+    return styles
+
+
+def chart_key(adapters):
+    """Above the chart; gnuplot's own does not wrap when there are many."""
+    styles = point_styles(adapters)
+    entries = (
+        f'<span><b style="color:{COLOURS.get(adapter, FLOOR_COLOUR)}">{styles[adapter][1]}</b> '
+        f"{html.escape(adapter)}</span>"
+        for adapter in adapters
+    )
+    return f'<p class="key">{" ".join(entries)}</p>'
 
 
 def points(rows, adapter, place, how_many):
@@ -172,20 +188,18 @@ def topic_chart(rows, name):
         return ""
     low, high = min(figures) / 1.25, max(figures) * 1.25
     labels = [(len(rows) - index, row.workload) for index, row in enumerate(rows)]
-    height = max(len(rows) * (16 + 6 * len(adapters)) + 85, 150)
-    script = header(height, left_margin([label for _, label in labels]), top=2.5, bottom=3.5)
+    height = max(len(rows) * (16 + 6 * len(adapters)) + 65, 130)
+    script = header(height, left_margin([label for _, label in labels]), bottom=3.5)
     script += ticks("x", nice_ticks(low, high)) + ticks("y", labels)
     plots = []
+    styles = point_styles(adapters)
     for place, adapter in enumerate(adapters):
         block = "d" + str(place)
         lines = list(points(rows, adapter, place, len(adapters)))
         script += data_block(block, lines or ["NaN NaN NaN NaN"])
         colour = f'linecolor "{COLOURS.get(adapter, FLOOR_COLOUR)}"'
         plots.append(f"${block} using 1:2:3:4 with xerrorbars pointtype 0 {colour} notitle")
-        plots.append(
-            f"${block} using 1:2 with points {point_style(adapter)} {colour}"
-            f" title {quoted(adapter)}"
-        )
+        plots.append(f"${block} using 1:2 with points {styles[adapter][0]} {colour} notitle")
     for index in range(1, len(rows)):
         script += (
             f"set arrow from graph 0, first {index + 0.5} to graph 1, first {index + 0.5}"
@@ -198,10 +212,9 @@ set bars 0
 set xrange [{low}:{high}]
 set yrange [0.5:{len(rows)}.5]
 set xlabel {quoted(f"{metric.unit} ({direction}, logarithmic)")} textcolor "#5b6670"
-set key at graph 0.5, screen 0.995 center top horizontal reverse Left samplen 1 textcolor "#22313f"
 plot {", ".join(plots)}
 """
-    return gnuplot(script, name)
+    return chart_key(adapters) + gnuplot(script, name)
 
 
 def charts_of_topic(topic, rows):
@@ -229,6 +242,7 @@ th, td { padding: 3px 6px; white-space: nowrap; } tr + tr td { border-top: 1px s
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .ok { color: #2c7a48; font-weight: 600; } .short, .failed { color: #c0392b; font-weight: 600; }
 .meta td:first-child { color: #5b6670; width: 8em; } .meta td { white-space: normal; }
+.key { margin: 10px 0 0; text-align: center; } .key span { margin: 0 9px; white-space: nowrap; }
 .note { color: #5b6670; } dt { font-weight: 600; margin-top: 8px; } dd { margin: 0; color: #5b6670; }
 details { margin-top: 10px; } summary { cursor: pointer; color: #2e86ab; }
 pre { font-size: 12px; overflow-x: auto; }
