@@ -13,8 +13,10 @@
  */
 #include "queue/core.h"
 
-#define GAP_MAX 64u   /* turns between two looks: each look costs who works on the queue a cache miss */
-#define GAP_FLOW 32u  /* turns in which some items gather */
+#define GAP_MAX                                                                                    \
+    64u /* turns between two looks: each look costs who works on the queue a cache miss */
+#define GAP_FLOW 64u  /* turns in which some items gather */
+#define GAP_FULL 256u /* turns in which some places of a large ring get free */
 #define FLOW_TURNS 4u /* an item that came within so many turns was on its way */
 #define FLOW_MIN 4u   /* fewer than that in GAP_FLOW turns are no flow */
 #define FLOWS 1u
@@ -148,7 +150,7 @@ static bool let_pass(thi_spin_t *spin, unsigned turns)
 static unsigned first_gap(const struct attempt *a, thi_strand_t *self, uint64_t gets)
 {
     if (a->in != NULL)
-        return a->q->capacity >= GAP_MAX ? GAP_FLOW : 1;
+        return a->q->capacity / 4 < GAP_FULL ? (unsigned)a->q->capacity / 4 + 1 : GAP_FULL;
     if (self->flow != FLOWS)
         return 1;
     if (gets - self->flow_gets < FLOW_MIN)
@@ -176,20 +178,21 @@ static size_t spin_for_it(const struct attempt *a, int *why)
     unsigned gap = first_gap(a, spin.self, gets);
     unsigned turns = 0;
     size_t done = 0;
-    while (let_pass(&spin, gap)) {
+    bool more = true;
+    do {
+        more = let_pass(&spin, gap);
         done = try_it(a, why);
-        if (done != 0 || *why != EAGAIN)
-            break;
         turns += gap;
         gap = gap < GAP_MAX ? gap * 2 : GAP_MAX;
-    }
+    } while (more && done == 0 && *why == EAGAIN);
     thi_spin_end(&spin, done != 0);
     if (done != 0)
         learn(a, spin.self, gets, turns);
     return done;
 }
 
-static size_t wait_for_it(const struct attempt *a, thi_park_t *park, thrum_time_t deadline, int *why)
+static size_t wait_for_it(const struct attempt *a, thi_park_t *park, thrum_time_t deadline,
+                          int *why)
 {
     if (thi_self() == NULL) {
         *why = ENOMEM;

@@ -56,8 +56,8 @@ typedef struct thi_order {
 
 /* FIFO. */
 typedef struct thi_fifo {
-    thi_ring_t *first; /* where gets go: the oldest ring with items */
-    thi_ring_t *last;  /* where puts go */
+    thi_ring_t *first;    /* where gets go: the oldest ring with items */
+    thi_ring_t *last;     /* where puts go */
     thrum_mutex_t growth; /* held to change the chain */
     uint32_t watched;
     thi_ring_t *retired; /* drained, but perhaps somebody is still copying an item out */
@@ -118,7 +118,8 @@ struct thrum_queue {
 };
 
 extern const thi_order_t thi_fifo_order;
-extern const thi_order_t thi_locked_order; /* PRIORITY where the queue has a comparison, else LIFO */
+extern const thi_order_t
+    thi_locked_order; /* PRIORITY where the queue has a comparison, else LIFO */
 
 /* Complete a queue whose constants are set; 0 or ENOMEM. `slots` is zeroed memory for a ring. */
 void thi_fifo_begin(thrum_queue_t *q, unsigned char *slots, size_t slots_count);

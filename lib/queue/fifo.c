@@ -16,7 +16,7 @@
  */
 #include "queue/core.h"
 
-#define FIRST_SLOTS 256u       /* of an unbounded queue: no more than that, and nothing is allocated */
+#define FIRST_SLOTS 256u /* of an unbounded queue: no more than that, and nothing is allocated */
 #define SEGMENT_MIN_SLOTS 512u /* the second ring */
 #define SEGMENT_BYTES (512u * 1024u)
 #ifdef THRUM_SIM
@@ -200,7 +200,8 @@ static inline size_t put_items(thrum_queue_t *q, const void *items, size_t n, si
     size_t count = 0;
     for (;;) {
         ring = thi_load_acquire(&q->fifo.last); /* A1: acquire; pairs with R1 */
-        count = thi_ring_claim_put(ring, n < ring->capacity ? n : ring->capacity, item_size, &tail, why);
+        count = thi_ring_claim_put(ring, n < ring->capacity ? n : ring->capacity, item_size, &tail,
+                                   why);
         if (THI_LIKELY(count != 0))
             break;
         *why = put_again(q, ring, tail, *why, &turns);
@@ -238,7 +239,8 @@ static inline size_t get_items(thrum_queue_t *q, void *items, size_t n, size_t i
     size_t count = 0;
     for (;;) {
         ring = thi_load_acquire(&q->fifo.first); /* A2: acquire; pairs with R2 */
-        count = thi_ring_claim_get(ring, n < ring->capacity ? n : ring->capacity, item_size, &head, why);
+        count = thi_ring_claim_get(ring, n < ring->capacity ? n : ring->capacity, item_size, &head,
+                                   why);
         if (THI_LIKELY(count != 0))
             break;
         *why = get_again(q, ring, *why, &turns);
@@ -396,8 +398,8 @@ static uint64_t end_ring(thi_ring_t *ring)
     uint64_t tail = 0;
     do {
         tail = thi_load_relaxed(&ring->tail);
-    } while (!thi_cas_relaxed(&ring->head, &head,
-                              (tail & ~THI_MARKS) | (head & THI_MARKS) | THI_ENDED));
+    } while (
+        !thi_cas_relaxed(&ring->head, &head, (tail & ~THI_MARKS) | (head & THI_MARKS) | THI_ENDED));
     return thi_ring_count(ring, tail) - thi_ring_count(ring, head);
 }
 

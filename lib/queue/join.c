@@ -36,7 +36,8 @@ static bool some_left(thrum_queue_t *q, uint64_t word)
     if (THI_LIKELY(count(word) < thi_load_relaxed(&q->puts_seen)))
         return true;
     const uint64_t puts = q->order->puts(q);
-    thi_store_relaxed(&q->puts_seen, puts); /* relaxed: any number ever true is a lower bound (I2) */
+    thi_store_relaxed(&q->puts_seen,
+                      puts); /* relaxed: any number ever true is a lower bound (I2) */
     return count(word) < puts;
 }
 
@@ -69,8 +70,8 @@ static bool mark_last(void *arg)
 THI_NOINLINE static int mark_with_joiners(thrum_queue_t *q)
 {
     struct marking m = {q, 0};
-    thi_lot_unpark(&(thi_unpark_t){
-        .key = q, .site = &site, .n = THI_ALL, .before = mark_last, .arg = &m});
+    thi_lot_unpark(
+        &(thi_unpark_t){.key = q, .site = &site, .n = THI_ALL, .before = mark_last, .arg = &m});
     return m.err;
 }
 
@@ -99,8 +100,8 @@ static bool clear_joiners(void *arg)
 void thi_queue_drop(thrum_queue_t *q, uint64_t n)
 {
     thi_fetch_add_acq_rel(&q->done, n * ONE_DONE);
-    thi_lot_unpark(&(thi_unpark_t){
-        .key = q, .site = &site, .n = THI_ALL, .before = clear_joiners, .arg = q});
+    thi_lot_unpark(
+        &(thi_unpark_t){.key = q, .site = &site, .n = THI_ALL, .before = clear_joiners, .arg = q});
 }
 
 /* ------------------------------------------------------------------------------------------------

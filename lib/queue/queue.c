@@ -49,7 +49,8 @@ static thrum_queue_t *build(const thrum_queue_config_t *config)
     const thrum_queue_t wanted = {.order = fifo ? &thi_fifo_order : &thi_locked_order,
                                   .item_size = config->item_size,
                                   .capacity = config->capacity != 0 ? config->capacity : SIZE_MAX,
-                                  .compare = config->order == THRUM_PRIORITY ? config->compare : NULL,
+                                  .compare =
+                                      config->order == THRUM_PRIORITY ? config->compare : NULL,
                                   .compare_ctx = config->compare_ctx,
                                   .fork_mark = thi_fork_mark,
                                   .fd = -1};

@@ -67,7 +67,7 @@ typedef struct thi_ring {
     unsigned bits;
     uint32_t first_turn; /* twice the lap in which its present life began */
     size_t capacity;
-    uint64_t before; /* plus count(index): how many items went before, through all rings */
+    uint64_t before;       /* plus count(index): how many items went before, through all rings */
     struct thi_ring *next; /* set once the ring is sealed */
     size_t bytes;          /* of its slots, when they are pages of their own */
 } thi_ring_t;
@@ -161,12 +161,13 @@ static inline bool thi_ring_is_full(const thi_ring_t *ring, uint64_t tail, uint6
  * claim_put: moves the tail by up to n places that are free. Returns how many, and the tail before with
  * its marks; or 0, and why: EAGAIN (full), ESHUTDOWN (closed or sealed: see the marks) or THI_STALLED.
  * The caller copies the items in, prepares wake-ups when the tail was WANTED, and publishes. */
-static inline size_t thi_ring_free(const thi_ring_t *ring, uint64_t tail, size_t n, size_t item_size)
+static inline size_t thi_ring_free(const thi_ring_t *ring, uint64_t tail, size_t n,
+                                   size_t item_size)
 {
     size_t free = 0;
     /* A1: acquire; pairs with R2: the item that was there has been copied out. */
-    while (free < n && thi_load_acquire(thi_ring_slot(ring, tail, item_size)) ==
-                           thi_ring_turn(ring, tail)) {
+    while (free < n &&
+           thi_load_acquire(thi_ring_slot(ring, tail, item_size)) == thi_ring_turn(ring, tail)) {
         tail = thi_ring_next(ring, tail);
         free++;
     }
@@ -196,7 +197,8 @@ static inline size_t thi_ring_claim_put(thi_ring_t *ring, size_t n, size_t item_
             return 0;
         }
         /* C1: relaxed; what has to be ordered is ordered by the turns. */
-        const uint64_t after = free == 1 ? thi_ring_next(ring, tail) : thi_ring_after(ring, tail, free);
+        const uint64_t after =
+            free == 1 ? thi_ring_next(ring, tail) : thi_ring_after(ring, tail, free);
         if (THI_LIKELY(thi_cas_relaxed(&ring->tail, &tail, after)))
             return free;
     }
@@ -209,7 +211,8 @@ static inline void thi_ring_publish(thi_ring_t *ring, uint64_t at, size_t item_s
 }
 
 /* --- getting, likewise -------------------------------------------------------------------------- */
-static inline size_t thi_ring_there(const thi_ring_t *ring, uint64_t head, size_t n, size_t item_size)
+static inline size_t thi_ring_there(const thi_ring_t *ring, uint64_t head, size_t n,
+                                    size_t item_size)
 {
     size_t there = 0;
     /* A2: acquire; pairs with R1: the item is whole. */
@@ -242,10 +245,10 @@ static inline size_t thi_ring_claim_get(thi_ring_t *ring, size_t n, size_t item_
                 head = now;
                 continue;
             }
-            *why = !empty                       ? THI_STALLED
-                   : (tail & THI_CLOSED) != 0   ? ESHUTDOWN
-                   : (tail & THI_SEALED) != 0   ? ENODATA
-                                                : EAGAIN;
+            *why = !empty                     ? THI_STALLED
+                   : (tail & THI_CLOSED) != 0 ? ESHUTDOWN
+                   : (tail & THI_SEALED) != 0 ? ENODATA
+                                              : EAGAIN;
             return 0;
         }
         const uint64_t after =

@@ -78,7 +78,8 @@ static int event_attempt(const thrum_case_t *c)
     return thrum_event_trywait(c->object);
 }
 
-static bool event_enter(const thrum_case_t *c, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index)
+static bool event_enter(const thrum_case_t *c, thi_wait_t *wait, thi_waiter_t *waiter,
+                        uint32_t index)
 {
     return thi_event_enter(c->object, wait, waiter, index);
 }
