@@ -9,13 +9,17 @@ using namespace bench;
 namespace
 {
 
-using PthreadRing = PthreadQueue<RingStore>;
-using PthreadRingWithTaskDone = WithTaskDone<PthreadQueue<RingStore, true>>;
-
 /* Those that several producers and consumers may share. ck_ring is not among them: when threads
  * outnumber processors it moves some hundred items a second. */
-using Shared = Types<ThrumFifo, PthreadRing, StdQueue<StdDequeStore>, GlibQueue, TbbQueue,
-                     Moodycamel, MoodycamelTokens, MoodycamelBlocking, Boost, SequenceRing>;
+template <Signals signals>
+using Shared =
+    Types<ThrumFifo, Baseline<PthreadQueue<RingStore, signals>>,
+          PthreadQueue<RingStore, other(signals)>, StdQueue<StdDequeStore, signals>, GlibQueue,
+          TbbQueue, Moodycamel, MoodycamelTokens, MoodycamelBlocking, Boost, SequenceRing>;
+
+template <Signals signals>
+using Counting =
+    Types<WithTaskDone<ThrumFifo>, WithTaskDone<Baseline<PthreadQueue<RingStore, signals, true>>>>;
 
 std::string shape_name(Shape shape)
 {
@@ -66,11 +70,11 @@ template <class Queues> void add_one_by_one(Shape shape)
     });
 }
 
-void add_with_task_done(Shape shape)
+template <class Queues> void add_with_task_done(Shape shape)
 {
     const Workload w = {"queue", "queue_" + shape_name(shape) + "_task_done", shape.threads(),
                         shape_text(shape) + ", a queue of 1024 pointers, each marked done."};
-    for_each(Types<WithTaskDone<ThrumFifo>, PthreadRingWithTaskDone>(), [&](auto tag) {
+    for_each(Queues(), [&](auto tag) {
         using Queue = typename decltype(tag)::type;
         add_window(w, Queue::name, [shape](benchmark::State &state) {
             one_by_one_with_task_done<Queue>(state, shape);
@@ -120,8 +124,8 @@ void add_batches()
         "queue", "queue_batch_32_1p1c", 2,
         "One producer, one consumer, on two processors, a queue of 1024 pointers, 32 "
         "to a call."};
-    for_each(Types<ThrumFifo, PthreadRing, Moodycamel, MoodycamelTokens, MoodycamelBlocking,
-                   BoostSpsc, SpscRing, SpscRingOneByOne>(),
+    for_each(Types<ThrumFifo, Baseline<PthreadQueue<RingStore, Signals::after>>, Moodycamel,
+                   MoodycamelTokens, MoodycamelBlocking, BoostSpsc, SpscRing, SpscRingOneByOne>(),
              [&](auto tag) {
                  using Queue = typename decltype(tag)::type;
                  add_window(w, Queue::name, in_batches<Queue>);
@@ -153,7 +157,8 @@ void add_priority()
                         "One producer, one consumer, on two processors, a priority queue with 1024 "
                         "items in it. pthreads: a binary heap under a mutex; std: "
                         "std::priority_queue under one."};
-    for_each(Types<ThrumPriority, PthreadQueue<HeapStore>, StdQueue<StdHeapStore>>(),
+    for_each(Types<ThrumPriority, Baseline<PthreadQueue<HeapStore, Signals::after>>,
+                   StdQueue<StdHeapStore, Signals::after>>(),
              [&](auto tag) {
                  using Queue = typename decltype(tag)::type;
                  add_window(w, Queue::name, by_priority<Queue>);
@@ -164,13 +169,14 @@ void add_priority()
 
 int main(int argc, char **argv)
 {
-    add_one_by_one<Shared>({1, 1});
+    add_one_by_one<Shared<Signals::after>>({1, 1});
     add_one_by_one<Types<CkRing, BoostSpsc, SpscRing>>({1, 1});
-    add_one_by_one<Shared>({2, 2});
+    add_one_by_one<Shared<Signals::inside>>({2, 2});
     add_one_by_one<Types<CkRing>>({2, 2});
-    add_one_by_one<Shared>({4, 4});
-    for (Shape shape : {Shape{1, 1}, Shape{2, 2}, Shape{4, 4}})
-        add_with_task_done(shape);
+    add_one_by_one<Shared<Signals::inside>>({4, 4});
+    add_with_task_done<Counting<Signals::after>>({1, 1});
+    add_with_task_done<Counting<Signals::inside>>({2, 2});
+    add_with_task_done<Counting<Signals::inside>>({4, 4});
     add_batches();
     add_priority();
     return run(argc, argv, Process::with_second_thread);

@@ -12,7 +12,8 @@ using namespace bench;
 namespace
 {
 
-using PthreadList = PthreadQueue<ListStore>;
+using PthreadList = Baseline<PthreadQueue<ListStore, Signals::after>>;
+using StdDeque = StdQueue<StdDequeStore, Signals::after>;
 
 struct Growth {
     double seconds;
@@ -96,8 +97,7 @@ int main(int argc, char **argv)
                         "10 million pointers (with --quick one million) in, then out, by one "
                         "thread. pthreads: a linked list under a mutex; std: a std::deque under "
                         "one. Memory: what the process grew by until all were in, for each."};
-    for_each(Types<ThrumFifo, PthreadList, StdQueue<StdDequeStore>, GlibQueue, Moodycamel,
-                   MoodycamelTokens>(),
+    for_each(Types<ThrumFifo, PthreadList, StdDeque, GlibQueue, Moodycamel, MoodycamelTokens>(),
              [&](auto tag) {
                  using Queue = typename decltype(tag)::type;
                  add_window(w, Queue::name, in_then_out<Queue>);

@@ -9,7 +9,9 @@ using namespace bench;
 namespace
 {
 
-using PthreadRing = PthreadQueue<RingStore>;
+using PthreadRing = Baseline<PthreadQueue<RingStore, Signals::after>>;
+using PthreadRingSignalInside = PthreadQueue<RingStore, Signals::inside>;
+using StdRing = StdQueue<StdDequeStore, Signals::after>;
 
 /* ---- nobody else uses the queue ---- */
 
@@ -33,13 +35,13 @@ void add_uncontended()
     const Workload w = {"queue_time", "queue_uncontended", 1,
                         "One put and one get of a pointer by one thread, in a process with a "
                         "second one that sleeps."};
-    for_each(Types<ThrumFifo, PthreadRing, StdQueue<StdDequeStore>, GlibQueue, TbbQueue, Moodycamel,
-                   MoodycamelTokens, MoodycamelBlocking, Boost, CkRing, SequenceRing, BoostSpsc,
-                   SpscRing>(),
-             [&](auto tag) {
-                 using Queue = typename decltype(tag)::type;
-                 add(w, Queue::name, put_and_get<Queue>);
-             });
+    for_each(
+        Types<ThrumFifo, PthreadRing, StdRing, GlibQueue, TbbQueue, Moodycamel, MoodycamelTokens,
+              MoodycamelBlocking, Boost, CkRing, SequenceRing, BoostSpsc, SpscRing>(),
+        [&](auto tag) {
+            using Queue = typename decltype(tag)::type;
+            add(w, Queue::name, put_and_get<Queue>);
+        });
 }
 
 /* ---- round trips ---- */
@@ -57,7 +59,7 @@ template <class Queue> struct QueueBall : Queue {
 void add_round_trips()
 {
     const char *about = "Round trip through two queues, the consumer of each waiting for its item";
-    for_each(Types<ThrumFifo, PthreadRing, StdQueue<StdDequeStore>, GlibQueue, TbbQueue,
+    for_each(Types<ThrumFifo, PthreadRing, PthreadRingSignalInside, StdRing, GlibQueue, TbbQueue,
                    MoodycamelBlocking>(),
              [&](auto tag) {
                  using Queue = typename decltype(tag)::type;

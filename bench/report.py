@@ -15,6 +15,8 @@ from results import BASELINE, OURS
 COLOURS = {
     OURS: "#d1495b",
     BASELINE: "#22313f",
+    "pthreads_signal_inside": "#7d8f9e",
+    "pthreads_signal_after": "#7d8f9e",
     "std": "#2e86ab",
     "glib": "#4f9d69",
     "nsync": "#8e6bbf",

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include <cstdio>
+#include <cstring>
 
 #include "waits.h"
 
