@@ -37,6 +37,7 @@
 
 #define THRUM_API __attribute__((visibility("default")))
 #define THRUM_NODISCARD __attribute__((warn_unused_result))
+#define THRUM_UNUSED __attribute__((unused))
 #define THRUM_ALIGNED(n) __attribute__((aligned(n)))
 
 THRUM_BEGIN_DECLS

@@ -176,51 +176,52 @@ THRUM_API int thrum_queue_fd(thrum_queue_t *q, int *fd);
  *  name_put(q, value), name_get(q, &value) and their try- and until-forms, name_put_many and
  *  name_get_many. The queue is an ordinary one: every other call works on it. */
 #define THRUM_QUEUE_DEFINE(name, type)                                                             \
-    static inline int name##_create_with(                                                          \
+    THRUM_UNUSED static inline int name##_create_with(                                             \
         thrum_queue_t **q, thrum_order_t order, size_t capacity,                                   \
         int (*compare)(const void *a, const void *b, void *ctx), void *compare_ctx)                \
     {                                                                                              \
-        const thrum_queue_config_t config = {                                                      \
-            order, sizeof(type), capacity, compare, compare_ctx, sizeof(thrum_queue_config_t)};    \
+        const thrum_queue_config_t config = {order,   sizeof(type), capacity,                      \
+                                             compare, compare_ctx,  sizeof(thrum_queue_config_t)}; \
         return thrum_queue_create(q, &config);                                                     \
     }                                                                                              \
-    static inline int name##_create(thrum_queue_t **q, thrum_order_t order, size_t capacity)       \
+    THRUM_UNUSED static inline int name##_create(thrum_queue_t **q, thrum_order_t order,           \
+                                                 size_t capacity)                                  \
     {                                                                                              \
         return name##_create_with(q, order, capacity, NULL, NULL);                                 \
     }                                                                                              \
-    static inline int name##_put(thrum_queue_t *q, type value)                                     \
+    THRUM_UNUSED static inline int name##_put(thrum_queue_t *q, type value)                        \
     {                                                                                              \
         return thrum_queue_put(q, &value);                                                         \
     }                                                                                              \
-    static inline THRUM_NODISCARD int name##_tryput(thrum_queue_t *q, type value)                  \
+    THRUM_UNUSED static inline THRUM_NODISCARD int name##_tryput(thrum_queue_t *q, type value)     \
     {                                                                                              \
         return thrum_queue_tryput(q, &value);                                                      \
     }                                                                                              \
-    static inline THRUM_NODISCARD int name##_put_until(thrum_queue_t *q, type value,               \
-                                                       thrum_time_t deadline)                      \
+    THRUM_UNUSED static inline THRUM_NODISCARD int name##_put_until(thrum_queue_t *q, type value,  \
+                                                                    thrum_time_t deadline)         \
     {                                                                                              \
         return thrum_queue_put_until(q, &value, deadline);                                         \
     }                                                                                              \
-    static inline THRUM_NODISCARD int name##_get(thrum_queue_t *q, type *value)                    \
+    THRUM_UNUSED static inline THRUM_NODISCARD int name##_get(thrum_queue_t *q, type *value)       \
     {                                                                                              \
         return thrum_queue_get(q, value);                                                          \
     }                                                                                              \
-    static inline THRUM_NODISCARD int name##_tryget(thrum_queue_t *q, type *value)                 \
+    THRUM_UNUSED static inline THRUM_NODISCARD int name##_tryget(thrum_queue_t *q, type *value)    \
     {                                                                                              \
         return thrum_queue_tryget(q, value);                                                       \
     }                                                                                              \
-    static inline THRUM_NODISCARD int name##_get_until(thrum_queue_t *q, type *value,              \
-                                                       thrum_time_t deadline)                      \
+    THRUM_UNUSED static inline THRUM_NODISCARD int name##_get_until(thrum_queue_t *q, type *value, \
+                                                                    thrum_time_t deadline)         \
     {                                                                                              \
         return thrum_queue_get_until(q, value, deadline);                                          \
     }                                                                                              \
-    static inline int name##_put_many(thrum_queue_t *q, const type *values, size_t n,              \
-                                      size_t *done, thrum_time_t deadline)                         \
+    THRUM_UNUSED static inline int name##_put_many(thrum_queue_t *q, type const *values, size_t n, \
+                                                   size_t *done, thrum_time_t deadline)            \
     {                                                                                              \
         return thrum_queue_put_many(q, values, n, done, deadline);                                 \
     }                                                                                              \
-    static inline THRUM_NODISCARD int name##_get_many(thrum_queue_t *q, type *values, size_t n,    \
-                                                      size_t *done, thrum_time_t deadline)         \
+    THRUM_UNUSED static inline THRUM_NODISCARD int name##_get_many(                                \
+        thrum_queue_t *q, type *values, size_t n, size_t *done, thrum_time_t deadline)             \
     {                                                                                              \
         return thrum_queue_get_many(q, values, n, done, deadline);                                 \
     }
