@@ -160,8 +160,8 @@ using StdHeapStore = StdStore<std::priority_queue<Item, std::vector<Item>, Later
 
 /* ---- the baseline: a store under a mutex, a condition for either side, always signalled ---- */
 
-/* When to signal: under the mutex, which is twice as fast with several threads on either side, or after
- * the unlock, which is faster with one on either side, and twice so if both share a processor. */
+/* When to signal: under the mutex, which is up to twice as fast with several threads on either side; or
+ * after the unlock, which is a little faster with one, and twice as fast on one processor. */
 enum class Signals { inside, after };
 
 constexpr Signals other(Signals one)

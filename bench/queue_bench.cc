@@ -157,12 +157,13 @@ void add_priority()
                         "One producer, one consumer, on two processors, a priority queue with 1024 "
                         "items in it. pthreads: a binary heap under a mutex; std: "
                         "std::priority_queue under one."};
-    for_each(Types<ThrumPriority, Baseline<PthreadQueue<HeapStore, Signals::after>>,
-                   StdQueue<StdHeapStore, Signals::after>>(),
-             [&](auto tag) {
-                 using Queue = typename decltype(tag)::type;
-                 add_window(w, Queue::name, by_priority<Queue>);
-             });
+    for_each(
+        Types<ThrumPriority, Baseline<PthreadQueue<HeapStore, Signals::inside>>,
+              PthreadQueue<HeapStore, Signals::after>, StdQueue<StdHeapStore, Signals::inside>>(),
+        [&](auto tag) {
+            using Queue = typename decltype(tag)::type;
+            add_window(w, Queue::name, by_priority<Queue>);
+        });
 }
 
 } // namespace
