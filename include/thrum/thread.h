@@ -31,16 +31,16 @@ THRUM_BEGIN_DECLS
  *          returns is borrowed: it is valid until that thread ends, and must not be released; who wants
  *          it longer calls retain. An object that stays valid says what it said last.
  * Exit     A normal end of the process (return from main, exit) first waits for every started thread
- *          that is not a daemon, those included that are started meanwhile; where exit was called
- *          from one of them, for the others. Daemons are ended with the process, wherever they are,
- *          and so are threads that thrum did not start. Functions given to atexit before the first
- *          thread was started run after the wait, those given later before it. Once the wait is over
- *          no thread can be started that it would have had to wait for: ESHUTDOWN. _exit, quick_exit
- *          and abort wait for nobody.
+ *          that is not a daemon, and for those that they start meanwhile; where exit was called from
+ *          one of them, for the others. Daemons are ended with the process, wherever they are, and so
+ *          are threads that thrum did not start; from the beginning of the wait on nobody but those
+ *          waited for can start a thread that is not a daemon: ESHUTDOWN. Functions given to atexit
+ *          before the first thread was started run after the wait, those given later before it. _exit,
+ *          quick_exit and abort wait for nobody.
  * End      A thread ends when its function has returned and the destructors of its strand locals, and of
- *          its thread-specific data, have run; then it is no longer alive. A join returns after the
- *          system's thread is gone, too (of a daemon: after it has called the program for the last
- *          time). A function that leaves by pthread_exit has the status ECANCELED.
+ *          its thread-specific data, have run; then it is no longer alive. A join returns when the
+ *          system's thread is gone as well, as pthread_join does (of a daemon: when it has called the
+ *          program for the last time). A function that leaves by pthread_exit has the status ECANCELED.
  * Signals  A started thread blocks every asynchronous signal. Not SIGSEGV, SIGBUS, SIGFPE, SIGILL,
  *          SIGTRAP, SIGSYS, SIGABRT and SIGPIPE, which a thread brings on itself. It may change its mask.
  * Ordering Start is a release that the function acquires. A thread's end is a release, and a join that
@@ -58,9 +58,9 @@ typedef struct thrum_thread thrum_thread_t;
 
 /** How a thread is to be. Start from THRUM_THREAD_CONFIG_INIT. What it points to is copied. */
 typedef struct thrum_thread_config {
-    const char *name;     /**< NULL: none of its own; see thrum_thread_set_name */
-    bool daemon;          /**< the process does not wait for it */
-    size_t stack_size;    /**< bytes, rounded up to what the system needs; 0: the system's default */
+    const char *name;  /**< NULL: none of its own; see thrum_thread_set_name */
+    bool daemon;       /**< the process does not wait for it */
+    size_t stack_size; /**< bytes, rounded up to what the system needs; 0: the system's default */
     const unsigned *cpus; /**< the numbers of the processors it may run on */
     size_t cpu_count;     /**< how many numbers; 0: wherever its starter may run */
     size_t config_size;   /**< set by THRUM_THREAD_CONFIG_INIT; 0: this first version */
@@ -80,7 +80,7 @@ THRUM_API int thrum_thread_create(thrum_thread_t **t, thrum_fn fn, void *arg,
 
 /** Starts it. A start that failed may be tried again.
  *  @return 0, EINVAL (NULL, started already, or none of its processors may be used), ENOMEM (also: the
- *  system allows no further thread), or ESHUTDOWN (the process has waited for its threads). */
+ *  system allows no further thread), or ESHUTDOWN (the process ends; see Exit). */
 THRUM_API int thrum_thread_start(thrum_thread_t *t);
 
 /** Makes and starts one; `t` may be NULL when nobody will ask. @return as those two; then there is no

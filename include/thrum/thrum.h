@@ -20,7 +20,9 @@
 #include <thrum/rwlock.h>
 #include <thrum/select.h>
 #include <thrum/semaphore.h>
+#include <thrum/thread.h>
 #include <thrum/time.h>
+#include <thrum/timer.h>
 #include <thrum/waitgroup.h>
 
 #endif /* THRUM_THRUM_H */

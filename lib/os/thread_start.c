@@ -24,7 +24,7 @@
 #define WORD_BITS (8 * sizeof(unsigned long))
 
 /* What a thread does to itself, or has to hear at once. Everything else is asynchronous. */
-static const int own_signals[] = {SIGABRT, SIGBUS, SIGFPE,  SIGILL,
+static const int own_signals[] = {SIGABRT, SIGBUS,  SIGFPE, SIGILL,
                                   SIGPIPE, SIGSEGV, SIGSYS, SIGTRAP};
 
 /* Called with the new thread's mask still that of its starter: it inherits, so nothing can reach it in
@@ -46,7 +46,8 @@ static int set_processors(const unsigned *cpus, size_t count)
     memset(mask, 0, sizeof mask);
     for (size_t i = 0; i < count; i++)
         mask[cpus[i] / WORD_BITS] |= 1UL << cpus[i] % WORD_BITS;
-    return sched_setaffinity(0, sizeof mask, (const cpu_set_t *)(const void *)mask) == 0 ? 0 : EINVAL;
+    return sched_setaffinity(0, sizeof mask, (const cpu_set_t *)(const void *)mask) == 0 ? 0
+                                                                                         : EINVAL;
 }
 
 static bool prepares(const thi_start_t *start)

@@ -4,9 +4,9 @@
  * The list holds no references: a thread leaves it before it gives its own back.
  *
  * Invariants
- *   I1  `awaited` counts the known threads that exit waits for. It changes under the lock; `others`
- *       counts the same, is never less, and is what exit sleeps on.
- *   I2  Once `closed`, `awaited` is 0 for good: exit closes under the lock, when it is.
+ *   I1  `others` counts the known threads that exit waits for: those with `awaited` set.
+ *   I2  Once `closing`, only they may add to it, each before it is done itself. So when it has come to
+ *       zero it stays there.
  *   I3  The main thread is known from the start, although it has said nothing yet.
  */
 #include <thrum/cancel.h>
@@ -31,9 +31,8 @@ static struct thrum_thread *last = &thi_main_thread;
 static struct thrum_thread *orphans; /* lost, and nobody has a handle: not to be leaked */
 static size_t known = 1;
 static uint64_t idents = 1;
-static size_t awaited;
 static thrum_waitgroup_t others = THRUM_WAITGROUP_INIT;
-static bool closed;
+static bool closing;
 
 /* ------------------------------------------------------------------------------------------------
  * The list; all under the lock
@@ -69,21 +68,24 @@ static bool forgo(struct thrum_thread *t)
 {
     const bool owed = t->awaited;
     t->awaited = false;
-    awaited -= owed;
     return owed;
+}
+
+bool thi_known_awaited(void)
+{
+    const struct thrum_thread *self = thi_thread_self();
+    return self != NULL && self->awaited; /* nobody else changes it while the thread runs */
 }
 
 static int add_locked(struct thrum_thread *t)
 {
     const bool daemon = thi_load_relaxed(&t->daemon) != 0;
     if (!daemon && !t->foreign) {
-        if (closed)
+        if (closing && !thi_known_awaited()) /* I2 */
             return ESHUTDOWN;
-        const int err = thrum_waitgroup_add(&others, 1);
-        if (err != 0)
+        if (thrum_waitgroup_add(&others, 1) != 0)
             return ENOMEM;
         t->awaited = true;
-        awaited++;
     }
     if (t->ident == 0)
         thi_store_relaxed(&t->ident, ++idents);
@@ -99,16 +101,7 @@ static int await_others(void *arg, void **result)
 {
     (void)arg;
     (void)result;
-    int err = 0;
-    bool done = false;
-    while (err == 0 && !done) {
-        err = thrum_waitgroup_wait(&others);
-        thi_threads_enter();
-        done = awaited == 0;
-        closed = done; /* I2 */
-        thi_threads_leave();
-    }
-    return err;
+    return thrum_waitgroup_wait(&others);
 }
 
 /* The calling thread does not wait for itself, and who joins it is told, if exit waits for him. */
@@ -116,11 +109,9 @@ static void leave(struct thrum_thread *self)
 {
     thi_threads_enter();
     const bool owed = forgo(self);
-    if (!self->foreign)
-        thi_store_release(&self->state, THI_THREAD_LEAVING);
+    thi_store_release(&self->state, THI_THREAD_LEAVING);
     thi_threads_leave();
-    if (!self->foreign)
-        thrum_event_set(&self->ended);
+    thrum_event_set(&self->ended);
     if (owed)
         thrum_waitgroup_done(&others);
 }
@@ -128,16 +119,13 @@ static void leave(struct thrum_thread *self)
 static void at_exit(void)
 {
     struct thrum_thread *self = thi_thread_self();
-    if (self != NULL)
+    thi_threads_enter();
+    closing = true;
+    thi_threads_leave();
+    if (self != NULL && !self->foreign)
         leave(self);
     /* Held back: a thread that was asked to stop waits for the others as well. */
     (void)thrum_shield(await_others, NULL, NULL);
-}
-
-bool thi_known_awaited(void)
-{
-    const struct thrum_thread *self = thi_thread_self();
-    return self != NULL && self->awaited;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -168,7 +156,7 @@ static bool lose(struct thrum_thread *t)
 static void stay(struct thrum_thread *me)
 {
     append(me);
-    if (thi_thread_mine == NULL) { /* another one was the main thread, and may have said who it is */
+    if (thi_thread_mine == NULL) { /* the main thread was another, and may have said who it is */
         me->strand = NULL;
         me->named_here = false;
         me->cancelled = false;
@@ -178,7 +166,6 @@ static void stay(struct thrum_thread *me)
     }
     me->forks = thi_fork_depth();
     thi_store_relaxed(&me->native_id, (uint32_t)thi_thread_native_id());
-    awaited = me->awaited;
     if (me->awaited)
         (void)thrum_waitgroup_add(&others, 1);
 }
@@ -190,8 +177,7 @@ static void after_fork_in_child(void)
     first = NULL;
     last = NULL;
     known = 0;
-    awaited = 0;
-    closed = false;
+    closing = false;
     (void)thrum_waitgroup_init(&others);
     while (t != NULL) {
         struct thrum_thread *next = t->next;
@@ -278,7 +264,7 @@ static void adopt_main(void)
 
 static struct thrum_thread *adopt_stranger(void)
 {
-    struct thrum_thread *t = thi_alloc(sizeof *t);
+    struct thrum_thread *t = thi_self() != NULL ? thi_alloc(sizeof *t) : NULL;
     if (t == NULL)
         return NULL;
     t->refs = 1;
@@ -305,7 +291,8 @@ thrum_thread_t *thrum_thread_current(void)
     thi_threads_prepare();
     if (thi_thread_native_id() != thi_thread_main_id())
         return adopt_stranger();
-    adopt_main();
+    if (thi_self() != NULL) /* else it may ask again */
+        adopt_main();
     return &thi_main_thread;
 }
 
