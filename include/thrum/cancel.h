@@ -24,6 +24,13 @@ THRUM_BEGIN_DECLS
  * Context    Any strand. Nothing is ever killed: a strand that does not wait is not disturbed.
  */
 
+/** What tasks and groups are cancelled with; part of thrum_group_t. The meaning of the members is the
+ *  library's. */
+typedef struct thrum_scope {
+    uint32_t thrum_cancelled;
+    const struct thrum_scope *thrum_outer;
+} thrum_scope_t;
+
 /** Whether the calling strand has been asked to stop and is not shielded. */
 THRUM_API bool thrum_cancelled(void);
 

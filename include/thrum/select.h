@@ -38,7 +38,8 @@ typedef enum {
     THRUM_CASE_KIND_GET,
     THRUM_CASE_KIND_PUT,
     THRUM_CASE_KIND_EVENT,
-    THRUM_CASE_KIND_SEM
+    THRUM_CASE_KIND_SEM,
+    THRUM_CASE_KIND_FUTURE /**< future.h */
 } thrum_case_kind_t;
 
 /** One thing to wait for. Make it by an initialiser below. */

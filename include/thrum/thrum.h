@@ -12,6 +12,9 @@
 #include <thrum/cond.h>
 #include <thrum/diagnosis.h>
 #include <thrum/event.h>
+#include <thrum/executor.h>
+#include <thrum/future.h>
+#include <thrum/group.h>
 #include <thrum/local.h>
 #include <thrum/mutex.h>
 #include <thrum/once.h>
@@ -21,6 +24,7 @@
 #include <thrum/select.h>
 #include <thrum/semaphore.h>
 #include <thrum/thread.h>
+#include <thrum/thread_pool.h>
 #include <thrum/time.h>
 #include <thrum/timer.h>
 #include <thrum/waitgroup.h>

@@ -33,6 +33,8 @@ typedef enum thi_rank {
     THI_RANK_REGISTRY = 4, /* strand records */
     THI_RANK_LOCALS = 5,   /* keys of strand locals */
     THI_RANK_CHECK = 6,    /* bookkeeping of the checked build */
+    THI_RANK_BLOCKS = 8,   /* the depot of blocks; a map's outcome */
+    THI_RANK_CREW = 9,     /* a pool's workers */
 } thi_rank_t;
 
 typedef struct thi_lock {
@@ -41,6 +43,20 @@ typedef struct thi_lock {
 
 void thi_lock(thi_lock_t *lock, thi_rank_t rank);
 void thi_unlock(thi_lock_t *lock, thi_rank_t rank);
+
+/* --- fences of unequal weight --------------------------------------------------------------------
+ * Of "store a; light; load b" in one thread and "store b; heavy; load a" in another at least one load
+ * sees the other's store, as if both were full fences. The light one costs nothing where the system can
+ * interrupt other processors for the heavy one, which then takes microseconds; elsewhere both are full. */
+extern uint32_t thi_fence_symmetric; /* not 0: the light one has to do its share */
+void thi_fence_full(void);
+void thi_fence_heavy(void);
+static inline void thi_fence_light(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (THI_UNLIKELY(thi_load_relaxed(&thi_fence_symmetric) != 0))
+        thi_fence_full();
+}
 
 /* --- clock, processors -------------------------------------------------------------------------- */
 thrum_time_t thi_clock(void);
@@ -90,6 +106,13 @@ unsigned thi_thread_exit_rounds(void);
 /* The same for a function of the layer above: end_fn(arg), beside exit_fn and in no order with it. */
 int thi_thread_at_end(void (*end_fn)(void *), void *arg);
 
+/* The same for others who keep something for each thread: fn(arg), once for each call; `ending` is static
+ * and zero at first, and fn the same in every call. */
+typedef struct thi_ending {
+    uint32_t key;
+} thi_ending_t;
+int thi_thread_on_end(thi_ending_t *ending, void (*fn)(void *), void *arg);
+
 /* A thread to be started. Its memory stays where it is until the thread has called fn. */
 typedef struct thi_start {
     void (*fn)(void *arg);
@@ -113,6 +136,9 @@ uintptr_t thi_thread_handle(void);
 void thi_thread_join(uintptr_t handle);
 void thi_thread_detach(uintptr_t handle);
 void thi_thread_set_name(uintptr_t handle, const char *name); /* what does not fit is cut off */
+
+/* Keeps the calling thread on one of the processors that it may use, the nth, counted around. */
+void thi_thread_pin(unsigned nth);
 
 /* The native id of the process's main thread. */
 int64_t thi_thread_main_id(void);

@@ -151,6 +151,26 @@ void thi_cpu_yield(unsigned turns)
     }
 }
 
+void thi_thread_pin(unsigned nth)
+{
+#if defined(__linux__)
+    const int saved = errno;
+    cpu_set_t all;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof all, &all) == 0) {
+        nth %= (unsigned)CPU_COUNT(&all);
+        for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
+            if (CPU_ISSET(cpu, &all) && nth-- == 0)
+                CPU_SET(cpu, &one);
+        sched_setaffinity(0, sizeof one, &one);
+    }
+    errno = saved;
+#else
+    (void)nth;
+#endif
+}
+
 static uint32_t pause_ns; /* 0: not measured yet */
 
 THI_COLD static unsigned measure_pause(void)

@@ -100,6 +100,24 @@ int thi_thread_at_exit(void (*exit_fn)(void *), void *arg)
     return 0;
 }
 
+int thi_thread_on_end(thi_ending_t *ending, void (*fn)(void *), void *arg)
+{
+    if (thi_fault(THI_FAULT_AT_EXIT))
+        return ENOMEM;
+    uint32_t known = thi_load_acquire(&ending->key); /* A2: acquire; pairs with R2 */
+    if (THI_UNLIKELY(known == 0)) {
+        pthread_key_t made = 0;
+        if (pthread_key_create(&made, fn) != 0)
+            return ENOMEM;
+        /* R2: release; pairs with A2. Whoever is second throws his away: no lock for a fork to break. */
+        if (thi_cas_acq_rel(&ending->key, &known, (uint32_t)made + 1))
+            known = (uint32_t)made + 1;
+        else
+            pthread_key_delete(made);
+    }
+    return pthread_setspecific(known - 1, arg) == 0 ? 0 : ENOMEM;
+}
+
 unsigned thi_thread_exit_rounds(void)
 {
     /* The last round is left to tools that have to come after everybody else: ThreadSanitizer takes

@@ -85,6 +85,27 @@ thi_waiter_t *thi_queue_take_putters(thrum_queue_t *q, unsigned n)
     return sleepers;
 }
 
+struct gift {
+    thrum_queue_t *q;
+    uint32_t given;
+};
+
+/* Under the bucket's lock. */
+static void settle_given(const thi_unparked_t *found, void *arg)
+{
+    const struct gift *gift = arg;
+    for (thi_waiter_t *waiter = found->first; waiter != NULL; waiter = waiter->next)
+        waiter->given = gift->given;
+    settle_getters(found, gift->q);
+}
+
+unsigned thi_queue_wake_getters(thrum_queue_t *q, unsigned n, uint32_t given)
+{
+    struct gift gift = {q, given};
+    return thi_lot_unpark(&(thi_unpark_t){
+        .key = q, .site = &thi_getters_site, .n = n, .settle = settle_given, .arg = &gift});
+}
+
 void thi_queue_wake_all(thrum_queue_t *q)
 {
     unsigned count = 0;

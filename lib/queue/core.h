@@ -155,7 +155,6 @@ size_t thi_queue_wait_get(thrum_queue_t *q, void *items, size_t n, thrum_time_t 
 
 /* What a sleeper's queue is asked, and an order to wake everybody. */
 thi_park_t thi_queue_park_put(thrum_queue_t *q);
-thi_park_t thi_queue_park_get(thrum_queue_t *q);
 void thi_queue_wake_all(thrum_queue_t *q);
 
 /* A turn of waiting for somebody who was interrupted between two instructions. False: that one did not

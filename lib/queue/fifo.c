@@ -278,6 +278,7 @@ static inline size_t get_items(thrum_queue_t *q, void *items, size_t n, size_t i
 FAST_PATHS(4, 4)
 FAST_PATHS(8, 8)
 FAST_PATHS(16, 16)
+FAST_PATHS(32, 32) /* the tasks of a thread pool */
 FAST_PATHS(any, q->item_size)
 
 static size_t put_many(thrum_queue_t *q, const void *items, size_t n, int *why)
@@ -464,6 +465,10 @@ void thi_fifo_begin(thrum_queue_t *q, unsigned char *slots, size_t slots_count)
     case 16:
         q->put_one = put_16;
         q->get_one = get_16;
+        break;
+    case 32:
+        q->put_one = put_32;
+        q->get_one = get_32;
         break;
     default:
         q->put_one = put_any;

@@ -2,7 +2,8 @@
 #define THI_QUEUE_H
 
 /*
- * The door of lib/queue: what later layers need to be waited for by thrum_select.
+ * The door of lib/queue: what later layers need to be waited for by thrum_select, and to wait for a queue
+ * in ways of their own.
  */
 #include <thrum/select.h>
 
@@ -29,5 +30,13 @@ typedef struct thi_case_kind {
 /* A later layer makes its kind known before its first case can be made; again does nothing. */
 #define THI_CASE_KINDS 16
 void thi_case_register(thrum_case_kind_t kind, const thi_case_kind_t *table);
+
+/* --- for who waits for a queue's items and for other things as well -------------------------------- */
+
+/* How a getter of the queue sleeps. `validate(arg)` may be wrapped: it has to be asked last. */
+thi_park_t thi_queue_park_get(thrum_queue_t *q);
+
+/* Wakes up to n sleeping getters though nothing was put, and hands them `given`. Returns how many. */
+unsigned thi_queue_wake_getters(thrum_queue_t *q, unsigned n, uint32_t given);
 
 #endif /* THI_QUEUE_H */

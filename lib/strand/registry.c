@@ -73,6 +73,10 @@ void thi_strand_renew(thi_strand_t *strand)
     thi_store_relaxed(&strand->id, generation << THI_SLOT_BITS | THI_SLOT(id));
     thi_store_relaxed(&strand->cancelled, 0u);
     strand->shields = 0;
+    thi_store_relaxed(&strand->scope, NULL);
+    strand->on_sleep = NULL;
+    strand->home = NULL;
+    strand->post = NULL;
     thi_store_relaxed(&strand->alive, 1u);
 }
 

@@ -70,10 +70,36 @@ void thi_strand_cancel(thi_strand_t *strand)
     thi_strand_unpark(strand);
 }
 
+bool thi_scope_cancelled(const thi_scope_t *scope)
+{
+    for (; scope != NULL; scope = scope->thrum_outer)
+        if (thi_load_acquire(&scope->thrum_cancelled) != 0) /* A3: acquire; pairs with R3 */
+            return true;
+    return false;
+}
+
+/* The store of the scope and the look at it before a sleep, against the store of `cancelled` and the look
+ * at who is in the scope: one of the two sees the other. */
+const thi_scope_t *thi_scope_enter(thi_strand_t *self, const thi_scope_t *scope)
+{
+    const thi_scope_t *before = self->scope;
+    thi_store_relaxed(&self->scope, scope);
+    thi_fence_light();
+    return before;
+}
+
+void thi_scope_cancel(thi_scope_t *scope)
+{
+    thi_store_release(&scope->thrum_cancelled, 1u); /* R3: release; pairs with A3 */
+    thi_fence_heavy();
+}
+
 bool thi_strand_cancelled(const thi_strand_t *self)
 {
+    if (self->shields != 0)
+        return false;
     /* A2: acquire; pairs with R2: who asked a strand to stop may have said why. */
-    return self->shields == 0 && thi_load_acquire(&self->cancelled) != 0;
+    return thi_load_acquire(&self->cancelled) != 0 || thi_scope_cancelled(self->scope);
 }
 
 bool thrum_cancelled(void)

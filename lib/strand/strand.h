@@ -13,6 +13,7 @@
 
 #include <stdio.h>
 
+#include <thrum/cancel.h>
 #include <thrum/time.h>
 
 #include "os/os.h"
@@ -68,6 +69,10 @@ typedef struct thi_site {
 struct thi_locals;
 struct thi_held;
 
+/* What a strand works in, and is cancelled with: a task, a group. Chained from the inside out. Written
+ * by the strand that enters and leaves it, but for the mark that it is cancelled. */
+typedef thrum_scope_t thi_scope_t;
+
 struct thi_strand {
     const thi_strand_kind_t *kind;
     uint32_t permit;
@@ -76,6 +81,15 @@ struct thi_strand {
     /* Cancellation. `cancelled` is written by anybody, once; `shields` by the strand alone. */
     uint32_t cancelled;
     uint32_t shields;
+    const thi_scope_t *scope; /* NULL: none. Written by the strand, read by who cancels a scope */
+
+    /* The executor that it is a worker of, and that one's record of it; NULL: none. The strand's own. */
+    const void *home;
+    void *post;
+
+    /* Told when the strand is about to sleep and when it no longer does (thread pools have somebody
+     * stand in). NULL: nobody cares. Set by the strand itself. */
+    void (*on_sleep)(struct thi_strand *self, bool sleeps);
 
     /* Spinning (spin.c). Written by the strand alone, but for the last. */
     uint32_t spin_budget;
@@ -192,6 +206,14 @@ thrum_time_t thi_strand_waits(thi_strand_t *self, const thi_site_t *site, const 
 /* --- cancellation ------------------------------------------------------------------------------- */
 void thi_strand_cancel(thi_strand_t *strand);
 bool thi_strand_cancelled(const thi_strand_t *self);
+
+/* The calling strand works in another scope from now on. Returns the one before. */
+const thi_scope_t *thi_scope_enter(thi_strand_t *self, const thi_scope_t *scope);
+
+/* Cancels a scope for strands that are in it. They have to be woken, or are seen to be elsewhere, after
+ * this: whoever enters the scope later, or is about to sleep in it, sees it cancelled. */
+void thi_scope_cancel(thi_scope_t *scope);
+bool thi_scope_cancelled(const thi_scope_t *scope);
 
 /* Holds the library together across fork (called by the thread kind). */
 void thi_registry_before_fork(void);

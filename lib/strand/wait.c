@@ -107,8 +107,14 @@ int thi_wait_sleep(thi_wait_t *wait, thrum_time_t deadline, bool cancellable,
 {
     int err = 0;
     /* A2: acquire; pairs with R2: the waker's writes, and the end of its use of the wait. */
-    if ((thi_load_acquire(&wait->claim) & THI_WAIT_DONE) == 0)
+    if ((thi_load_acquire(&wait->claim) & THI_WAIT_DONE) == 0) {
+        thi_strand_t *self = wait->strand;
+        if (THI_UNLIKELY(self->on_sleep != NULL))
+            self->on_sleep(self, true);
         err = sleep_until_done(wait, deadline, cancellable, site, object);
+        if (THI_UNLIKELY(self->on_sleep != NULL))
+            self->on_sleep(self, false);
+    }
     if (err == 0 && !THI_PLANT("wait-keeps-it"))
         thi_wait_finish_chain(wait->pass_on);
     return err;

@@ -77,6 +77,17 @@ void thi_cpu_pause(void)
     sim_step(SIM_OP_PAUSE, NULL, __builtin_return_address(0));
 }
 
+/* The simulation is sequentially consistent. */
+uint32_t thi_fence_symmetric;
+
+void thi_fence_full(void)
+{
+}
+
+void thi_fence_heavy(void)
+{
+}
+
 void thi_cpu_yield(unsigned turns)
 {
     (void)turns;
@@ -107,6 +118,13 @@ int thi_thread_at_exit(void (*exit_fn)(void *), void *arg)
     sim.current->exit_fn = exit_fn;
     sim.current->exit_arg = arg;
     return 0;
+}
+
+/* All tasks are one thread, which does not end while a schedule runs. */
+int thi_thread_on_end(thi_ending_t *ending, void (*fn)(void *), void *arg)
+{
+    (void)ending, (void)fn, (void)arg;
+    return ENOMEM;
 }
 
 unsigned thi_thread_exit_rounds(void)

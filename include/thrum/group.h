@@ -1,0 +1,77 @@
+#ifndef THRUM_GROUP_H
+#define THRUM_GROUP_H
+
+#include <thrum/cancel.h>
+#include <thrum/executor.h>
+
+THRUM_BEGIN_DECLS
+
+/**
+ * @file
+ * Groups: tasks that live and end together (structured concurrency), and loops in parallel.
+ *
+ *     thrum_group_t g = THRUM_GROUP_INIT(pool);
+ *     thrum_group_spawn(&g, left, &tree->left);
+ *     thrum_group_spawn(&g, right, &tree->right);
+ *     int err = thrum_group_wait(&g);          // both have ended; the first error
+ *
+ * Nothing outlives the group: a wait returns only when every task has ended. The first task that
+ * fails cancels the others: those that have not started never run, in those that run thrum_cancelled() is
+ * true and every wait returns ECANCELED. Cleanup is shielded with thrum_shield.
+ *
+ * Context  Spawning: the strand that made the group, and its tasks. Waiting: the strand that made it. In a
+ *          task of the pool a wait runs the group's own tasks, and nothing else, on its stack.
+ * Ordering A spawn is a release and the task's start an acquire; the end of a task a release and the wait
+ *          that returns an acquire.
+ * Lifetime The strand that made it may free it when a wait has returned and no spawn followed. It can then
+ *          also be used again, if no task failed.
+ */
+
+/** A group. The size is ABI, the meaning of the members is not. */
+typedef struct thrum_group {
+    thrum_executor_t *thrum_executor;
+    void *thrum_maker;
+    uint64_t thrum_spawned;
+    uint64_t thrum_ended;
+    uint64_t thrum_spawned_elsewhere;
+    uint64_t thrum_ended_elsewhere;
+    thrum_scope_t thrum_scope;
+    uint32_t thrum_error;
+} thrum_group_t;
+
+/** Static initialiser: a group whose tasks run on `executor`. */
+#define THRUM_GROUP_INIT(executor)                                                                 \
+    {                                                                                              \
+        (executor), NULL, 0, 0, 0, 0, {0, NULL}, 0                                                 \
+    }
+
+/** Makes `g` a group whose tasks run on `executor`. @return 0, or EINVAL (NULL). */
+THRUM_API int thrum_group_init(thrum_group_t *g, thrum_executor_t *executor);
+
+/** Has fn(arg, ...) run in the group; its result is dropped, its error is the group's.
+ *  @return 0, ECANCELED (the group is cancelled: it will not run), EINVAL (NULL), or as
+ *  thrum_executor_submit. */
+THRUM_API int thrum_group_spawn(thrum_group_t *g, thrum_fn fn, void *arg);
+
+/** Waits until every task has ended. When the caller is cancelled, so is the group.
+ *  @return 0, the error of the task that failed first, or ECANCELED (the group was cancelled before any
+ *  task failed), or EINVAL (NULL, or not the strand that made it). */
+THRUM_API int thrum_group_wait(thrum_group_t *g);
+
+/** The same, but at `deadline` cancels what has not ended, and waits for that: ETIMEDOUT. */
+THRUM_API int thrum_group_wait_until(thrum_group_t *g, thrum_time_t deadline);
+
+/** Cancels the group: tasks that have not started never run, the others are asked to stop. Any strand. */
+THRUM_API void thrum_group_cancel(thrum_group_t *g);
+
+/** Whether it was cancelled, or a task has failed. */
+THRUM_API bool thrum_group_cancelled(const thrum_group_t *g);
+
+/** Calls fn for [begin, end) in pieces of `grain` (0: chosen), on the executor's workers and on the calling
+ *  strand, and waits. After an error no further piece begins.
+ *  @return 0, the first error, EINVAL (NULL, or begin above end), or ECANCELED. */
+THRUM_API int thrum_parallel_for(thrum_executor_t *ex, size_t begin, size_t end, size_t grain,
+                                 int (*fn)(size_t begin, size_t end, void *arg), void *arg);
+
+THRUM_END_DECLS
+#endif /* THRUM_GROUP_H */

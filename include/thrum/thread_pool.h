@@ -1,0 +1,81 @@
+#ifndef THRUM_THREAD_POOL_H
+#define THRUM_THREAD_POOL_H
+
+#include <thrum/executor.h>
+#include <thrum/group.h>
+
+THRUM_BEGIN_DECLS
+
+/**
+ * @file
+ * The thread pool: an executor whose workers are threads.
+ *
+ *     thrum_thread_pool_config_t config = THRUM_THREAD_POOL_CONFIG_INIT;
+ *     config.workers = 4;
+ *     config.backlog = 1000;
+ *     thrum_executor_t *pool = NULL;
+ *     int err = thrum_thread_pool_create(&pool, &config);
+ *
+ * Waiting  A task may wait for tasks of its own pool, at any depth, with one worker: a task that nobody has
+ *          started is run by who waits for it. When every worker waits for something of the library (a
+ *          future, a queue, a lock, ...) and tasks are queued, a spare worker stands in, up to
+ *          `spare_workers` of them. A task that waits in the system instead keeps its worker.
+ * Idle     A worker without work looks for some for a few dozen microseconds, then sleeps; an idle pool uses
+ *          no processor time.
+ * Signals  Workers block all asynchronous signals.
+ * Fork     The child has no workers: submits say EPIPE, a shutdown cancels what is queued.
+ * Exit     A pool does not keep the process from ending; what is queued then is not run. Destroy it first.
+ */
+
+/** Which task a worker takes next. */
+typedef enum {
+    THRUM_POLICY_STEALING, /**< own tasks newest first, others' oldest first; the fastest */
+    THRUM_POLICY_FIFO,     /**< strictly in order of submission */
+    THRUM_POLICY_LIFO,     /**< the newest first */
+    THRUM_POLICY_PRIORITY /**< the lowest cost first (thrum_executor_submit_cost): with the expected time
+                                as the cost, shortest job first */
+} thrum_policy_t;
+
+/** What a submit does when the backlog is full. */
+typedef enum {
+    THRUM_FULL_WAIT, /**< wait (in a task of the pool: run it in the caller, so that the pool cannot stall) */
+    THRUM_FULL_FAIL, /**< EAGAIN */
+    THRUM_FULL_RUN   /**< run it in the caller */
+} thrum_full_t;
+
+/** How a pool is to be. Start from THRUM_THREAD_POOL_CONFIG_INIT. */
+typedef struct thrum_thread_pool_config {
+    size_t config_size; /**< set by THRUM_THREAD_POOL_CONFIG_INIT */
+    size_t workers; /**< 0: the processors that this process may use, container limits counted */
+    thrum_policy_t policy;
+    size_t backlog; /**< most tasks queued; 0: unbounded */
+    thrum_full_t full;
+    int (*init)(
+        void *ctx); /**< run by each worker first; not 0 breaks the pool: submits say EPIPE */
+    void (*fini)(void *ctx); /**< run by each worker whose init succeeded last */
+    void *ctx;
+    const char *name;     /**< workers are called name-0, name-1, ...; NULL: "thrum" */
+    size_t stack_size;    /**< of a worker; 0: the system's default */
+    bool pin;             /**< each worker stays on one processor */
+    size_t spare_workers; /**< most workers beyond `workers`; SIZE_MAX: none */
+} thrum_thread_pool_config_t;
+
+/** The defaults. spare_workers 0 means 64. */
+#define THRUM_THREAD_POOL_CONFIG_INIT                                                              \
+    {                                                                                              \
+        sizeof(thrum_thread_pool_config_t), 0, THRUM_POLICY_STEALING, 0, THRUM_FULL_WAIT, NULL,    \
+            NULL, NULL, NULL, 0, false, 0                                                          \
+    }
+
+/** Makes a pool and starts its workers; NULL for the defaults.
+ *  @return 0, EINVAL (NULL, a value that does not exist, no config_size), ENOMEM, or EAGAIN (no more
+ *  threads; nothing is left behind). */
+THRUM_API int thrum_thread_pool_create(thrum_executor_t **pool,
+                                       const thrum_thread_pool_config_t *config);
+
+/** The number of the pool's worker that the calling task runs on, 0 to workers - 1 (spare ones above), or
+ *  SIZE_MAX: not on a worker. */
+THRUM_API size_t thrum_thread_pool_worker(void);
+
+THRUM_END_DECLS
+#endif /* THRUM_THREAD_POOL_H */

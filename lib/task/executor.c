@@ -1,0 +1,141 @@
+/*
+ * The calls that are the same for all executors.
+ */
+#include <string.h>
+
+#include "task/future.h"
+
+static int submit(thrum_executor_t *ex, thrum_fn fn, void *arg, int64_t cost, thrum_time_t deadline,
+                  thrum_future_t **f)
+{
+    if (THI_UNLIKELY(ex == NULL || fn == NULL))
+        return EINVAL;
+    thi_task_t task = {fn, arg, 0, cost};
+    if (f == NULL)
+        return ex->kind->submit(ex, &task, deadline);
+    thrum_future_t *future = thi_future_of_task(ex, fn, arg);
+    if (THI_UNLIKELY(future == NULL))
+        return ENOMEM;
+    task.owner = (uintptr_t)future;
+    const int err = ex->kind->submit(ex, &task, deadline);
+    if (THI_LIKELY(err == 0))
+        *f = future;
+    else
+        thi_future_discard(future);
+    return err;
+}
+
+int thrum_executor_submit(thrum_executor_t *ex, thrum_fn fn, void *arg, thrum_future_t **f)
+{
+    return submit(ex, fn, arg, 0, THI_AS_MADE, f);
+}
+
+int thrum_executor_submit_until(thrum_executor_t *ex, thrum_fn fn, void *arg, thrum_time_t deadline,
+                                thrum_future_t **f)
+{
+    return submit(ex, fn, arg, 0, deadline > THI_AS_MADE ? deadline : THI_AS_MADE + 1, f);
+}
+
+int thrum_executor_submit_cost(thrum_executor_t *ex, thrum_fn fn, void *arg, int64_t cost,
+                               thrum_future_t **f)
+{
+    return submit(ex, fn, arg, cost, THI_AS_MADE, f);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Bytes
+ */
+
+/* Never called: a byte task has a function of another type. It says that the future is a task's. */
+static int is_bytes(void *arg, void **result)
+{
+    (void)arg, (void)result;
+    return ENOTSUP;
+}
+
+static thrum_future_t *future_of_bytes(thrum_executor_t *ex, thrum_bytes_fn fn, const void *in,
+                                       size_t size)
+{
+    thrum_future_t *future = thi_future_of_task(ex, is_bytes, NULL);
+    if (future == NULL)
+        return NULL;
+    if (size != 0) {
+        future->bytes = thi_alloc(size);
+        if (future->bytes == NULL) {
+            thi_future_discard(future);
+            return NULL;
+        }
+        memcpy(future->bytes, in, size);
+        future->bytes_size = size;
+    }
+    future->bytes_fn = fn;
+    return future;
+}
+
+int thrum_executor_submit_bytes(thrum_executor_t *ex, thrum_bytes_fn fn, const void *in,
+                                size_t size, thrum_future_t **f)
+{
+    if (ex == NULL || fn == NULL || (in == NULL && size != 0))
+        return EINVAL;
+    if (ex->kind->submit_bytes != NULL)
+        return ex->kind->submit_bytes(ex, fn, in, size, f);
+    thrum_future_t *future = future_of_bytes(ex, fn, in, size);
+    if (future == NULL)
+        return ENOMEM;
+    const thi_task_t task = {is_bytes, NULL, (uintptr_t)future, 0};
+    const int err = ex->kind->submit(ex, &task, THI_AS_MADE);
+    if (err != 0) {
+        thrum_future_release(future);
+        thrum_future_release(future);
+    } else if (f != NULL) {
+        *f = future;
+    } else {
+        thrum_future_release(future);
+    }
+    return err;
+}
+
+int thrum_future_bytes(thrum_future_t *f, const void **data, size_t *size)
+{
+    const int err = thrum_future_wait(f);
+    if (err != 0)
+        return err;
+    if (f->bytes_fn == NULL)
+        return ENOTSUP;
+    if (data != NULL)
+        *data = f->reply_size != 0 ? f->reply : NULL;
+    if (size != NULL)
+        *size = f->reply_size;
+    return thi_future_status(f);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The end
+ */
+
+int thrum_executor_shutdown_until(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline)
+{
+    if (ex == NULL || (flags & ~(THRUM_WAIT | THRUM_CANCEL_PENDING)) != 0)
+        return EINVAL;
+    return ex->kind->shutdown(ex, flags, deadline);
+}
+
+int thrum_executor_shutdown(thrum_executor_t *ex, unsigned flags)
+{
+    return thrum_executor_shutdown_until(ex, flags, THRUM_FOREVER);
+}
+
+void thrum_executor_destroy(thrum_executor_t *ex)
+{
+    if (ex != NULL)
+        ex->kind->destroy(ex);
+}
+
+void thrum_executor_stats(thrum_executor_t *ex, thrum_executor_stats_t *stats)
+{
+    if (stats == NULL)
+        return;
+    *stats = (thrum_executor_stats_t){0};
+    if (ex != NULL)
+        ex->kind->stats(ex, stats);
+}

@@ -1,0 +1,221 @@
+/*
+ * Groups. How many tasks were spawned and how many have ended is counted twice over: by the strand that
+ * made the group in plain words (in a pool it spawns nearly all of them and, waiting, runs most), by
+ * everybody else in shared ones.
+ *
+ *   ended_elsewhere   63              1    0
+ *                    +----------------+---------+
+ *                    |     count      | SLEEPER |     SLEEPER: the maker may sleep; who counts an end
+ *                    +----------------+---------+     wakes it
+ *
+ * Invariants
+ *   I1  A task is counted as spawned before it can end, and only the maker and the group's own tasks spawn.
+ *       So when the ends, counted first, are as many as the spawns, all have ended and none can come.
+ *   I2  Counting its end is a task's last touch of the group; what follows uses the address only.
+ */
+#include "task/group.h"
+
+#define SLEEPER 1u
+#define ONE_END 2u
+
+static const thi_site_t site = {"group", NULL};
+
+static bool is_cancelled(const thrum_group_t *g)
+{
+    return thi_scope_cancelled(&g->thrum_scope);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Ends and errors
+ */
+
+void thrum_group_cancel(thrum_group_t *g)
+{
+    if (g == NULL || thi_load_relaxed(&g->thrum_scope.thrum_cancelled) != 0)
+        return;
+    thrum_executor_t *ex = g->thrum_executor;
+    thi_strand_t *maker = thi_load_relaxed(&g->thrum_maker);
+    thi_scope_cancel(&g->thrum_scope);
+    ex->kind->rouse(ex);
+    if (maker != NULL)
+        thi_strand_unpark(maker);
+}
+
+static void fail(thrum_group_t *g, int err)
+{
+    uint32_t none = 0;
+    /* Relaxed: the maker reads it after the ends (R1). */
+    if (thi_cas_relaxed(&g->thrum_error, &none, (uint32_t)err))
+        thrum_group_cancel(g);
+}
+
+static void count_end(thrum_group_t *g, const thi_strand_t *self)
+{
+    if (thi_load_relaxed(&g->thrum_maker) == self) {
+        g->thrum_ended++;
+        return;
+    }
+    /* R1: release; pairs with A1. The last touch (I2). */
+    if ((thi_fetch_add_acq_rel(&g->thrum_ended_elsewhere, ONE_END) & SLEEPER) != 0)
+        thi_lot_unpark(&(thi_unpark_t){.key = g, .site = &site, .n = 1});
+}
+
+thi_outcome_t thi_group_run(thrum_group_t *g, const thi_task_t *task, thi_strand_t *self)
+{
+    thi_outcome_t outcome = THI_CANCELLED;
+    if (THI_LIKELY(!is_cancelled(g))) {
+        void *unwanted = NULL;
+        const thi_scope_t *before = self->scope;
+        if (before != &g->thrum_scope)
+            thi_scope_enter(self, &g->thrum_scope);
+        const int err = task->fn(task->arg, &unwanted);
+        if (before != &g->thrum_scope)
+            thi_scope_enter(self, before);
+        if (THI_UNLIKELY(err != 0))
+            fail(g, err);
+        outcome = err == 0 ? THI_COMPLETED : THI_FAILED;
+    }
+    count_end(g, self);
+    return outcome;
+}
+
+void thi_group_drop(thrum_group_t *g, int error)
+{
+    fail(g, error);
+    count_end(g, NULL);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Spawning
+ */
+
+int thrum_group_init(thrum_group_t *g, thrum_executor_t *executor)
+{
+    if (g == NULL || executor == NULL)
+        return EINVAL;
+    *g = (thrum_group_t)THRUM_GROUP_INIT(executor);
+    return 0;
+}
+
+/* The first call to use the group is its maker's. */
+static thi_strand_t *make(thrum_group_t *g)
+{
+    thi_strand_t *self = thi_self();
+    if (THI_UNLIKELY(g->thrum_maker == NULL)) {
+        g->thrum_scope.thrum_outer = self != NULL ? self->scope : NULL;
+        thi_store_relaxed(&g->thrum_maker, (void *)self);
+    }
+    return self;
+}
+
+int thrum_group_spawn(thrum_group_t *g, thrum_fn fn, void *arg)
+{
+    if (THI_UNLIKELY(g == NULL || fn == NULL || g->thrum_executor == NULL))
+        return EINVAL;
+    const thi_strand_t *self = make(g);
+    if (THI_UNLIKELY(self == NULL))
+        return ENOMEM;
+    if (THI_UNLIKELY(is_cancelled(g)))
+        return ECANCELED;
+    const bool maker = thi_load_relaxed(&g->thrum_maker) == self;
+    if (maker)
+        g->thrum_spawned++;
+    else
+        thi_fetch_add_relaxed(&g->thrum_spawned_elsewhere, 1u); /* I1: its own end comes later */
+    const thi_task_t task = {fn, arg, (uintptr_t)g | THI_OWNER_GROUP, 0};
+    const int err = g->thrum_executor->kind->spawn(g->thrum_executor, &task);
+    if (THI_UNLIKELY(err != 0)) {
+        if (maker)
+            g->thrum_spawned--;
+        else
+            thi_fetch_sub_relaxed(&g->thrum_spawned_elsewhere, 1u);
+    }
+    return err;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Waiting
+ */
+
+static bool all_ended(const thrum_group_t *g, uint64_t ended_elsewhere)
+{
+    const uint64_t ended = g->thrum_ended + ended_elsewhere / ONE_END;
+    return ended == g->thrum_spawned + thi_load_relaxed(&g->thrum_spawned_elsewhere);
+}
+
+static bool has_ended(const thrum_group_t *g)
+{
+    /* A1: acquire; pairs with R1; and the spawns are counted after it (I1). */
+    return all_ended(g, thi_load_acquire(&g->thrum_ended_elsewhere));
+}
+
+/* Under the bucket's lock. */
+static bool must_wait(void *arg)
+{
+    thrum_group_t *g = arg;
+    uint64_t word = thi_load_acquire(&g->thrum_ended_elsewhere); /* A1 */
+    do {
+        if (all_ended(g, word))
+            return false;
+        /* W1: an end that the look missed makes it fail; a later one sees the mark. */
+    } while (!thi_cas_relaxed(&g->thrum_ended_elsewhere, &word, word | SLEEPER));
+    return true;
+}
+
+static bool help_or_look(thrum_group_t *g)
+{
+    thrum_executor_t *ex = g->thrum_executor;
+    thi_spin_t spin = thi_spin_begin();
+    bool ended = false;
+    do {
+        while (!(ended = has_ended(g)) && ex->kind->help(ex, g)) {
+        }
+    } while (!ended && thi_spin_turn(&spin));
+    thi_spin_end(&spin, ended);
+    return ended;
+}
+
+/* Returns why the group had to be cancelled: 0, ETIMEDOUT or ECANCELED. */
+static int wait_for_all(thrum_group_t *g, thrum_time_t deadline)
+{
+    int why = 0;
+    thi_park_t park = {.site = &site, .key = g, .arg = g, .validate = must_wait};
+    while (!help_or_look(g)) {
+        park.cancellable = why == 0;
+        const int err = thi_lot_park(&park, why == 0 ? deadline : THRUM_FOREVER);
+        if (err == ETIMEDOUT || err == ECANCELED) {
+            why = err;
+            thrum_group_cancel(g);
+        }
+        thi_fetch_and_relaxed(&g->thrum_ended_elsewhere, ~(uint64_t)SLEEPER);
+    }
+    return why;
+}
+
+int thrum_group_wait_until(thrum_group_t *g, thrum_time_t deadline)
+{
+    if (g == NULL || g->thrum_executor == NULL)
+        return EINVAL;
+    const thi_strand_t *self = make(g);
+    if (self == NULL)
+        return ENOMEM;
+    if (g->thrum_maker != self)
+        return EINVAL;
+    const int why = has_ended(g) ? 0 : wait_for_all(g, deadline);
+    const uint32_t error = thi_load_relaxed(&g->thrum_error);
+    if (why == ETIMEDOUT)
+        return why;
+    if (error != 0)
+        return (int)error;
+    return is_cancelled(g) ? ECANCELED : 0;
+}
+
+int thrum_group_wait(thrum_group_t *g)
+{
+    return thrum_group_wait_until(g, THRUM_FOREVER);
+}
+
+bool thrum_group_cancelled(const thrum_group_t *g)
+{
+    return g != NULL && is_cancelled(g);
+}

@@ -1,0 +1,102 @@
+/*
+ * Running a task, whoever it belongs to.
+ */
+#include <string.h>
+
+#include "task/future.h"
+#include "task/group.h"
+
+struct thrum_reply_place {
+    thrum_future_t *future;
+};
+
+int thrum_reply(thrum_reply_t *reply, const void *data, size_t size)
+{
+    if (reply == NULL || (data == NULL && size != 0))
+        return EINVAL;
+    thrum_future_t *f = reply->future;
+    if (size > f->reply_room) {
+        unsigned char *room = thi_alloc(size);
+        if (room == NULL)
+            return ENOMEM;
+        if (f->reply != NULL)
+            thi_free(f->reply, f->reply_room);
+        f->reply = room;
+        f->reply_room = size;
+    }
+    if (size != 0)
+        memmove(f->reply, data, size); /* it may be a part of the reply before */
+    f->reply_size = size;
+    return 0;
+}
+
+static int call(thrum_future_t *f, void **value)
+{
+    if (THI_LIKELY(f->bytes_fn == NULL))
+        return f->fn(f->arg, value);
+    thrum_reply_t reply = {f};
+    return f->bytes_fn(f->bytes, f->bytes_size, &reply);
+}
+
+thi_outcome_t thi_future_run(thrum_future_t *f, thi_strand_t *self)
+{
+    void *value = NULL;
+    thi_store_relaxed(&f->runner, self);
+    const thi_scope_t *before = thi_scope_enter(self, &f->scope);
+    const int err = call(f, &value);
+    thi_scope_enter(self, before);
+    thi_future_finish(f, err, value);
+    return err == 0 ? THI_COMPLETED : THI_FAILED;
+}
+
+static thi_outcome_t run_future(thrum_future_t *f, thi_strand_t *self)
+{
+    thi_outcome_t outcome = THI_TAKEN;
+    if (THI_LIKELY(thi_future_start(f)))
+        outcome = thi_future_run(f, self);
+    else if (thrum_future_cancelled(f))
+        outcome = THI_CANCELLED;
+    thrum_future_release(f);
+    return outcome;
+}
+
+thi_outcome_t thi_task_run(const thi_task_t *task, thi_strand_t *self)
+{
+    thrum_group_t *group = thi_task_group(task);
+    if (group != NULL)
+        return thi_group_run(group, task, self);
+    thrum_future_t *f = thi_task_future(task);
+    if (f != NULL)
+        return run_future(f, self);
+    void *unwanted = NULL;
+    return task->fn(task->arg, &unwanted) == 0 ? THI_COMPLETED : THI_FAILED;
+}
+
+static thi_outcome_t end_future(thrum_future_t *f, int error)
+{
+    if (error == ECANCELED)
+        return thrum_future_cancel(f) ? THI_CANCELLED : THI_TAKEN;
+    if (!thi_future_start(f))
+        return thrum_future_cancelled(f) ? THI_CANCELLED : THI_TAKEN;
+    if (f->drop != NULL)
+        f->drop(f->arg);
+    f->drop = NULL;
+    thi_future_finish(f, error, NULL);
+    return THI_FAILED;
+}
+
+thi_outcome_t thi_task_end(const thi_task_t *task, int error)
+{
+    thi_outcome_t outcome = error == ECANCELED ? THI_CANCELLED : THI_FAILED;
+    thrum_group_t *group = thi_task_group(task);
+    if (group != NULL) {
+        thi_group_drop(group, error);
+        return outcome;
+    }
+    thrum_future_t *f = thi_task_future(task);
+    if (f == NULL)
+        return outcome;
+    outcome = end_future(f, error);
+    thrum_future_release(f);
+    return outcome;
+}

@@ -1,0 +1,106 @@
+#ifndef THI_TASK_H
+#define THI_TASK_H
+
+/*
+ * The door of lib/task: futures, what an executor is, groups. It knows no pool: an executor is a table of
+ * functions.
+ */
+#include <thrum/executor.h>
+#include <thrum/future.h>
+#include <thrum/group.h>
+
+#include "strand/strand.h"
+
+/* ================================================================================================
+ * Tasks
+ *
+ * A task is passed by value: what to call, and whose it is. Nothing is allocated for one that nobody
+ * asks for.
+ */
+typedef struct thi_task {
+    thrum_fn fn;
+    void *arg;
+    uintptr_t owner; /* THI_OWNER_...: 0, a future or a group */
+    int64_t cost;
+} thi_task_t;
+
+#define THI_OWNER_GROUP 1u /* the lowest bit; else it is a future */
+
+static inline thrum_future_t *thi_task_future(const thi_task_t *task)
+{
+    return (task->owner & THI_OWNER_GROUP) != 0 ? NULL : (thrum_future_t *)task->owner;
+}
+
+static inline thrum_group_t *thi_task_group(const thi_task_t *task)
+{
+    return (task->owner & THI_OWNER_GROUP) == 0 ? NULL
+                                                : (thrum_group_t *)(task->owner - THI_OWNER_GROUP);
+}
+
+/* What became of a task. */
+typedef enum { THI_COMPLETED, THI_FAILED, THI_CANCELLED, THI_TAKEN } thi_outcome_t;
+
+/* Runs a task on the calling strand and ends whatever it belongs to. THI_CANCELLED: it had been cancelled
+ * before. THI_TAKEN: somebody else runs or ran it, who has counted it. */
+thi_outcome_t thi_task_run(const thi_task_t *task, thi_strand_t *self);
+
+/* Ends it without running it: with ECANCELED it is cancelled, with another error it has failed. Returns
+ * THI_CANCELLED, THI_FAILED or THI_TAKEN. */
+thi_outcome_t thi_task_end(const thi_task_t *task, int error);
+
+/* ================================================================================================
+ * Executors
+ */
+#define THI_AS_MADE INT64_MIN /* instead of a deadline: when full, as the executor was made to do */
+
+typedef struct thi_executor_kind {
+    /* Takes the task over, or runs it in the caller: 0. ESHUTDOWN, EPIPE, EAGAIN, ETIMEDOUT, ECANCELED,
+     * ENOMEM: nothing happened. */
+    int (*submit)(thrum_executor_t *ex, const thi_task_t *task, thrum_time_t deadline);
+
+    /* Takes a task of a group from a strand that made the group or runs in it. As submit. */
+    int (*spawn)(thrum_executor_t *ex, const thi_task_t *task);
+
+    /* Runs on the calling strand a task of the group that it can lay hands on without passing others.
+     * False: there is none, or the caller is none of the executor's workers. */
+    bool (*help)(thrum_executor_t *ex, const thrum_group_t *group);
+
+    /* A worker that waited for a task has run it. */
+    void (*count)(thrum_executor_t *ex, thi_outcome_t outcome);
+
+    /* Wakes workers that sleep in a task: a scope has been cancelled. */
+    void (*rouse)(thrum_executor_t *ex);
+
+    size_t (*width)(const thrum_executor_t *ex); /* how many tasks can run at a time */
+    int (*shutdown)(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline);
+    void (*destroy)(thrum_executor_t *ex);
+    void (*stats)(thrum_executor_t *ex, thrum_executor_stats_t *stats);
+
+    /* NULL: byte tasks are run like others, in this process. */
+    int (*submit_bytes)(thrum_executor_t *ex, thrum_bytes_fn fn, const void *in, size_t size,
+                        thrum_future_t **f);
+} thi_executor_kind_t;
+
+/* The head of every executor. Its workers have it as their strand's `home`. */
+struct thrum_executor {
+    const thi_executor_kind_t *kind;
+};
+
+/* ================================================================================================
+ * Futures
+ */
+
+/* A pending future of a task, with two references: the executor's and the caller's. NULL: no memory. */
+thrum_future_t *thi_future_of_task(thrum_executor_t *ex, thrum_fn fn, void *arg);
+
+/* Was never handed out. */
+void thi_future_discard(thrum_future_t *f);
+
+/* ================================================================================================
+ * Memory of one size, from a cache of the thread's
+ */
+#define THI_BLOCK 192u
+void *thi_block_take(void); /* not zeroed; NULL: no memory */
+void thi_block_give(void *block);
+
+#endif /* THI_TASK_H */

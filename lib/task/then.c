@@ -1,0 +1,109 @@
+/*
+ * Then: a function of a future that has ended, with a future of its own.
+ *
+ * A step holds a reference to what it waits for and one to `next`, which is the future of a task like any
+ * other, only that it is submitted when the first one ends.
+ */
+#include "task/future.h"
+
+struct step {
+    thrum_future_t *done;
+    thrum_future_t *next;
+    thrum_executor_t *executor;
+    int (*fn)(thrum_future_t *done, void *arg, void **result);
+    void *arg;
+};
+
+_Static_assert(sizeof(struct step) <= THI_BLOCK, "a step is a block");
+
+static void free_step(struct step *step)
+{
+    thrum_future_release(step->done);
+    thi_block_give(step);
+}
+
+static int run_step(void *arg, void **result)
+{
+    struct step *step = arg;
+    const int err = step->fn(step->done, step->arg, result);
+    free_step(step);
+    return err;
+}
+
+/* `next` was cancelled. */
+static void drop_step(void *arg)
+{
+    free_step(arg);
+}
+
+/* The executor has refused it. */
+static void end_step(thrum_future_t *next, struct step *step, int err)
+{
+    if (thi_future_start(next)) {
+        free_step(step);
+        thi_future_finish(next, err, NULL);
+    }
+    thrum_future_release(next);
+}
+
+static void submit_step(thrum_future_t *next, struct step *step, thrum_executor_t *executor)
+{
+    const thi_task_t task = {run_step, step, (uintptr_t)next, 0};
+    thrum_future_retain(next);
+    const int err = executor->kind->submit(executor, &task, THI_AS_MADE);
+    if (err != 0)
+        end_step(next, step, err);
+    else
+        thi_store_relaxed(&next->executor, executor); /* who waits in a task of it may run it */
+    thrum_future_release(next);
+}
+
+static void first_ended(thrum_future_t *f, void *arg)
+{
+    struct step *step = arg;
+    thi_strand_t *self = thi_self();
+    step->done = thrum_future_retain(f);
+    if (step->executor != NULL)
+        submit_step(step->next, step, step->executor);
+    else if (self == NULL)
+        end_step(step->next, step, ENOMEM);
+    else
+        (void)thi_task_run(&(thi_task_t){run_step, step, (uintptr_t)step->next, 0}, self);
+}
+
+/* What it was to follow was dropped without having ended. */
+static void first_dropped(void *arg)
+{
+    thrum_future_t *next = ((struct step *)arg)->next;
+    (void)thrum_future_cancel(next);
+    thrum_future_release(next); /* drops the step with it */
+}
+
+int thrum_future_then(thrum_future_t *f, thrum_executor_t *executor,
+                      int (*fn)(thrum_future_t *done, void *arg, void **result), void *arg,
+                      thrum_future_t **next)
+{
+    if (f == NULL || fn == NULL)
+        return EINVAL;
+    struct step *step = thi_block_take();
+    thrum_future_t *made = step != NULL ? thi_future_of_task(NULL, run_step, step) : NULL;
+    if (made == NULL) {
+        if (step != NULL)
+            thi_block_give(step);
+        return ENOMEM;
+    }
+    *step = (struct step){.next = made, .executor = executor, .fn = fn, .arg = arg};
+    made->drop = drop_step;
+    thrum_future_retain(made); /* the step may end at once */
+    const int err = thi_future_add(f, first_ended, first_dropped, step);
+    if (err == 0 && next != NULL)
+        *next = thrum_future_retain(made);
+    if (err != 0) {
+        thi_block_give(step);
+        made->drop = NULL;
+        thrum_future_release(made);
+    }
+    thrum_future_release(made);
+    thrum_future_release(made);
+    return err;
+}

@@ -1,0 +1,140 @@
+/*
+ * Spare workers. When every worker sleeps in a task (it waits for a future, a queue, a lock, ...), nobody
+ * would be left to run what they wait for; so one more is called. It goes when somebody else is awake
+ * again and its task has ended.
+ *
+ *   crew: workers + called - blocked   are awake, or idle and can be woken. It is to be at least 1, and a
+ *                                      spare one goes when it is so without it.
+ *
+ * A spare worker's thread is started when it is first needed, and then waits for its next call. All
+ * numbers are under crew_lock.
+ */
+#include "thread/pool.h"
+
+static const thi_site_t site = {"thread pool", NULL};
+
+static size_t awake(const thi_pool_t *pool)
+{
+    return pool->workers + pool->called - pool->blocked;
+}
+
+/* Under the lock: one that is not called; NULL: all are. Those whose threads run come first. */
+static thi_worker_t *spare_worker(thi_pool_t *pool)
+{
+    for (size_t i = pool->workers; i < pool->slots; i++)
+        if (thi_load_relaxed(&pool->crew[i].called) == 0)
+            return &pool->crew[i];
+    return NULL;
+}
+
+/* Under the lock: has a spare worker stand in. Returns it if its thread has to be started. */
+static thi_worker_t *call_one(thi_pool_t *pool)
+{
+    thi_worker_t *spare = spare_worker(pool);
+    if (spare == NULL)
+        return NULL;
+    pool->called++;
+    thi_store_release(&spare->called, 1u); /* R1: release; pairs with A1 */
+    if (spare->started)
+        return NULL;
+    spare->started = true;
+    pool->alive++;
+    if (pool->made <= spare->index)
+        thi_store_release(&pool->made, (size_t)spare->index + 1);
+    return spare;
+}
+
+static int start(thi_worker_t *spare)
+{
+    int err = 0;
+    if (spare->deque.array == NULL)
+        err = thi_deque_begin(&spare->deque);
+    return err == 0 ? thi_worker_start(spare) : err;
+}
+
+/* The next sleeper will try again. */
+static void start_failed(thi_pool_t *pool, thi_worker_t *spare)
+{
+    thi_lock(&pool->crew_lock, THI_RANK_CREW);
+    spare->started = false;
+    thi_store_relaxed(&spare->called, 0u);
+    pool->called--;
+    pool->alive--;
+    thi_unlock(&pool->crew_lock, THI_RANK_CREW);
+}
+
+static void wake_called(thi_pool_t *pool)
+{
+    thi_lot_unpark(&(thi_unpark_t){.key = pool, .site = &site, .n = THI_ALL});
+}
+
+void thi_worker_sleeps(thi_strand_t *self, bool sleeps)
+{
+    thi_worker_t *worker = self->post;
+    thi_pool_t *pool = worker->pool;
+    if (!worker->in_task)
+        return;
+    thi_worker_t *fresh = NULL;
+    bool called = false;
+    thi_lock(&pool->crew_lock, THI_RANK_CREW);
+    pool->blocked = sleeps ? pool->blocked + 1 : pool->blocked - 1;
+    if (sleeps && awake(pool) == 0) {
+        fresh = call_one(pool);
+        called = true;
+    }
+    thi_unlock(&pool->crew_lock, THI_RANK_CREW);
+    if (fresh != NULL && start(fresh) != 0)
+        start_failed(pool, fresh);
+    else if (called && fresh == NULL)
+        wake_called(pool);
+}
+
+bool thi_crew_leave(thi_worker_t *worker)
+{
+    thi_pool_t *pool = worker->pool;
+    thi_lock(&pool->crew_lock, THI_RANK_CREW);
+    if (!worker->spare) {
+        pool->blocked++; /* not there to be woken: if the others sleep, a spare one is called */
+    } else {
+        worker->started = false;
+        pool->called -= thi_load_relaxed(&worker->called);
+        thi_store_relaxed(&worker->called, 0u);
+    }
+    const bool last = --pool->alive == 0;
+    thi_unlock(&pool->crew_lock, THI_RANK_CREW);
+    return last;
+}
+
+/* Under the bucket's lock. */
+static bool must_wait(void *arg)
+{
+    const thi_worker_t *worker = arg;
+    return thi_load_acquire(&worker->called) == 0 && /* A1: acquire; pairs with R1 */
+           thi_load_acquire(&worker->pool->closing) == 0;
+}
+
+bool thi_standin_wait(thi_worker_t *worker)
+{
+    thi_park_t park = {.site = &site, .key = worker->pool, .arg = worker, .validate = must_wait};
+    while (must_wait(worker))
+        (void)thi_lot_park(&park, THRUM_FOREVER);
+    return thi_load_acquire(&worker->called) != 0;
+}
+
+bool thi_standin_goes_on(thi_worker_t *worker)
+{
+    thi_pool_t *pool = worker->pool;
+    thi_lock(&pool->crew_lock, THI_RANK_CREW);
+    const bool needed = awake(pool) <= 1;
+    if (!needed) {
+        pool->called--;
+        thi_store_relaxed(&worker->called, 0u);
+    }
+    thi_unlock(&pool->crew_lock, THI_RANK_CREW);
+    return needed;
+}
+
+void thi_standins_dismiss(thi_pool_t *pool)
+{
+    wake_called(pool);
+}
