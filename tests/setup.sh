@@ -19,7 +19,8 @@ TEXT
 packages() {
     case $1 in
     build) echo gcc g++ libc6-dev cmake ninja-build pkg-config ;;
-    test) echo libcriterion-dev libjemalloc-dev clang libclang-rt-dev clang-format binutils python3 ;;
+    test) echo libcriterion-dev libjemalloc-dev libuv1-dev clang libclang-rt-dev clang-format binutils \
+        python3 ;;
     bench) echo libbenchmark-dev libjemalloc-dev libnsync-dev libabsl-dev libglib2.0-dev libtbb-dev \
         libconcurrentqueue-dev libck-dev libboost-dev gnuplot-nox python3 ;;
     tidy) echo clang-tidy ;;
