@@ -46,21 +46,25 @@ THRUM_BEGIN_DECLS
  *          newest first. PRIORITY: the first by `compare`; equals leave in order of arrival.
  * Fairness Waiters are woken in order of arrival, but a caller that comes late may take an item or a
  *          place before the woken one runs.
- * Progress FIFO: no lock while it is neither full nor empty. A put or get that finds its neighbour of
+ * Progress FIFO: no lock while it is neither full nor empty (but for once in a segment of an unbounded
+ *          one). A put or get that finds its neighbour of
  *          the ring interrupted in the middle of copying an item lets that one run on first. LIFO and
  *          PRIORITY: a mutex for the time of one operation.
  * Cost     FIFO: a put and a get are one compare-and-swap and one copy each. PRIORITY: the logarithm of
  *          the size to base 4. Nobody asked for a descriptor: it costs nothing.
- * Memory   Bounded: all at create; afterwards only a strand's first wait may say ENOMEM. Unbounded: grows
- *          by segments of doubling size (FIFO: item and 4 to 8 bytes) and gives them back when drained.
+ * Memory   Bounded: all at create; afterwards ENOMEM can only come from a thread that could not be
+ *          registered, before anything was done. Unbounded: grows, and gives memory back when drained. An item
+ *          of a FIFO takes its size and 8 bytes (4 for items up to 4 bytes), rounded up to a multiple of that;
+ *          an unbounded one begins with room for 256.
  * Context  Any strand. The waits are cancellation points, but an item or a place that is there is taken
- *          even by a cancelled strand. Closing, aborting and task_done never wait. Not for signal
- *          handlers.
- * Lifetime destroy needs that no other call is under way, with two exceptions: who got an item, and who
- *          returned from a join, may destroy the queue even while the put or the task_done that let it
- *          go is still on its way out.
+ *          even by a cancelled strand. Closing, aborting and task_done never wait for items or room. Not
+ *          for signal handlers.
+ * Lifetime destroy needs that no other call is under way, with two exceptions: who got the last item of a
+ *          put, and who returned from a join, may destroy the queue even while the put, the task_done or the
+ *          abort that let it go is still on its way out.
  * Fork     The child has a copy of the items and no waiters. If a strand of the parent was in the middle
- *          of a put or get, the child's calls that meet its place say EOWNERDEAD.
+ *          of a put or get, the child's calls that meet its place say EOWNERDEAD. The descriptor stays the
+ *          parent's: a child that wants one asks for its own.
  */
 
 /** A queue; made by thrum_queue_create. */
@@ -112,7 +116,7 @@ THRUM_API THRUM_NODISCARD int thrum_queue_put_until(thrum_queue_t *q, const void
  *  EOWNERDEAD. */
 THRUM_API THRUM_NODISCARD int thrum_queue_get(thrum_queue_t *q, void *item);
 
-/** @return 0, EAGAIN (empty), ESHUTDOWN, EINVAL (NULL), or EOWNERDEAD. Never waits for an item. */
+/** @return 0, EAGAIN (empty), ESHUTDOWN, EINVAL (NULL), ENOMEM, or EOWNERDEAD. Never waits for an item. */
 THRUM_API THRUM_NODISCARD int thrum_queue_tryget(thrum_queue_t *q, void *item);
 
 /** As thrum_queue_get, or ETIMEDOUT. An item that is there is taken even if the deadline has passed. */
@@ -120,8 +124,8 @@ THRUM_API THRUM_NODISCARD int thrum_queue_get_until(thrum_queue_t *q, void *item
                                                     thrum_time_t deadline);
 
 /** Puts `n` items from an array, waiting for room as often as it takes, and stores in `*done` how many
- *  were put, always the first ones. Items that find room together stay together: nobody's items come
- *  in between. n 0 does nothing.
+ *  were put, always the first ones. Those that are put by one reservation stay together: nobody's items
+ *  come in between. A reservation takes all the places that are free in a row. n 0 does nothing.
  *  @return 0 (all), or, with `*done` < n, the errors of thrum_queue_put_until. */
 THRUM_API int thrum_queue_put_many(thrum_queue_t *q, const void *items, size_t n, size_t *done,
                                    thrum_time_t deadline);
@@ -137,7 +141,8 @@ THRUM_API THRUM_NODISCARD int thrum_queue_get_many(thrum_queue_t *q, void *items
 THRUM_API int thrum_queue_task_done(thrum_queue_t *q);
 
 /** Waits until every item that was put has been marked done: until a moment at which nothing was
- *  unfinished. @return 0, ECANCELED, EINVAL (NULL), or ENOMEM. */
+ *  unfinished (a put that runs beside the last task_done may count as later).
+ *  @return 0, ECANCELED, EINVAL (NULL), or ENOMEM. */
 THRUM_API int thrum_queue_join(thrum_queue_t *q);
 
 /** @return 0, EAGAIN (something is unfinished), or EINVAL (NULL). Never waits. */
@@ -146,10 +151,11 @@ THRUM_API THRUM_NODISCARD int thrum_queue_tryjoin(thrum_queue_t *q);
 /** As thrum_queue_join, or ETIMEDOUT. */
 THRUM_API THRUM_NODISCARD int thrum_queue_join_until(thrum_queue_t *q, thrum_time_t deadline);
 
-/** No more puts; gets drain what is there. @return 0 (also when it was closed), or EINVAL (NULL). */
+/** No more puts; gets drain what is there.
+ *  @return 0 (also when it was closed), EINVAL (NULL), ENOMEM, or EOWNERDEAD. */
 THRUM_API int thrum_queue_close(thrum_queue_t *q);
 
-/** Closes, and drops what is there, counted as done. @return 0, or EINVAL (NULL). */
+/** Closes, and drops what is there, counted as done. @return as thrum_queue_close. */
 THRUM_API int thrum_queue_abort(thrum_queue_t *q);
 
 /** Items in the queue at this moment. */
@@ -169,12 +175,13 @@ THRUM_API bool thrum_queue_full(const thrum_queue_t *q);
  *  foreign event loop, which then calls tryget until EAGAIN or ESHUTDOWN. Poll it; do not read, write
  *  or close it: it belongs to the queue and ends with it. From the first call on, gets and puts that
  *  find the queue empty or leave it so make a system call.
- *  @return 0, EINVAL (NULL), ENOMEM, or what the system says (EMFILE, ENFILE). */
+ *  @return 0, EINVAL (NULL), ENOMEM, EOWNERDEAD, or what the system says (EMFILE, ENFILE, ENOTSUP). */
 THRUM_API int thrum_queue_fd(thrum_queue_t *q, int *fd);
 
 /** Defines inline functions for a queue of one type, with no casts: name_create(&q, order, capacity),
  *  name_put(q, value), name_get(q, &value) and their try- and until-forms, name_put_many and
- *  name_get_many. The queue is an ordinary one: every other call works on it. */
+ *  name_get_many; name_create_with(&q, order, capacity, compare, ctx) for PRIORITY. The queue is an
+ *  ordinary one: every other call works on it. */
 #define THRUM_QUEUE_DEFINE(name, type)                                                             \
     THRUM_UNUSED static inline int name##_create_with(                                             \
         thrum_queue_t **q, thrum_order_t order, size_t capacity,                                   \

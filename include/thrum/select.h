@@ -85,8 +85,9 @@ typedef struct thrum_case {
 
 /** Waits until one of `n` cases can be done, or until `deadline`, and does it. `*chosen` gets its place;
  *  it is left alone when nothing was done. A deadline in the past only looks.
- *  @return 0; ESHUTDOWN or EOWNERDEAD (the chosen queue's); ETIMEDOUT; ECANCELED; EINVAL (no cases, more
- *  than THRUM_SELECT_MAX, or a case that is none; nothing was done); ENOMEM. */
+ *  @return 0; ESHUTDOWN or EOWNERDEAD (the chosen queue's); ETIMEDOUT; ECANCELED; EINVAL (no cases, or only
+ *  empty places; more than THRUM_SELECT_MAX; a case that is none; nothing was done); ENOMEM (also of a put
+ *  that was chosen: nothing was put). */
 THRUM_API int thrum_select(thrum_case_t *cases, size_t n, thrum_time_t deadline, size_t *chosen);
 
 /** Does one case that can be done now, or none. @return as thrum_select; EAGAIN instead of ETIMEDOUT. */

@@ -28,10 +28,12 @@
 const thi_site_t thi_getters_site = {"queue get", NULL};
 const thi_site_t thi_putters_site = {"queue put", NULL};
 
-bool thi_queue_stall(const thrum_queue_t *q, unsigned *turns)
+bool thi_queue_stall(thrum_queue_t *q, unsigned *turns)
 {
-    if (*turns > STALL_MAX && q->fork_mark != thi_fork_mark)
+    if (q->fork_mark != thi_fork_mark && (*turns > STALL_MAX || thi_load_relaxed(&q->lost) != 0)) {
+        thi_store_relaxed(&q->lost, 1u);
         return false;
+    }
     thi_cpu_yield((*turns)++);
     return true;
 }

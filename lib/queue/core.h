@@ -99,6 +99,7 @@ struct thrum_queue {
     int (*compare)(const void *a, const void *b, void *ctx);
     void *compare_ctx;
     uint32_t fork_mark; /* of the process that made it */
+    uint32_t lost;      /* a child of a fork has found a place that nobody will ever finish */
     void *memory;
     size_t memory_size;
 
@@ -110,6 +111,7 @@ struct thrum_queue {
     THRUM_ALIGNED(THI_APART) thrum_mutex_t fd_mutex;
     int fd; /* -1: nobody asked */
     bool readable;
+    uint32_t fd_mark; /* of the process that asked */
 
     union {
         thi_fifo_t fifo;
@@ -137,7 +139,7 @@ void thi_store_end(thi_store_t *store);
 
 void thi_heap_push(thrum_queue_t *q, size_t count, const void *item);
 void thi_heap_pop(thrum_queue_t *q, size_t count, void *item);
-#define THI_HEAP_ITEM sizeof(uint64_t) /* an entry begins with its number of arrival */
+size_t thi_heap_entry_size(size_t item_size);
 
 /* --- sleepers ------------------------------------------------------------------------------------ */
 extern const thi_site_t thi_getters_site;
@@ -159,7 +161,7 @@ void thi_queue_wake_all(thrum_queue_t *q);
 
 /* A turn of waiting for somebody who was interrupted between two instructions. False: that one did not
  * come through a fork. */
-bool thi_queue_stall(const thrum_queue_t *q, unsigned *turns);
+bool thi_queue_stall(thrum_queue_t *q, unsigned *turns);
 
 /* --- join ------------------------------------------------------------------------------------------ */
 

@@ -20,7 +20,7 @@ static bool is_ready(thrum_queue_t *q)
 
 void thi_queue_tell(thrum_queue_t *q)
 {
-    if (THI_LIKELY(thi_load_acquire(&q->fd) < 0))
+    if (THI_LIKELY(thi_load_acquire(&q->fd) < 0) || q->fd_mark != thi_fork_mark)
         return;
     if (thi_mutex_acquire(&q->fd_mutex, THRUM_FOREVER) != 0)
         return; /* lost in a fork, in the middle of this */
@@ -39,11 +39,16 @@ static int open_fd(thrum_queue_t *q)
     if (err != 0)
         return err;
     err = q->order->watch(q);
-    if (err != 0)
+    if (err != 0) {
         thi_signal_close(fd);
-    else
-        thi_store_release(&q->fd, fd);
-    return err;
+        return err;
+    }
+    if (q->fd >= 0)
+        thi_signal_close(q->fd); /* the parent's: both would look at one counter */
+    q->readable = false;
+    q->fd_mark = thi_fork_mark;
+    thi_store_release(&q->fd, fd);
+    return 0;
 }
 
 int thrum_queue_fd(thrum_queue_t *q, int *fd)
@@ -53,7 +58,7 @@ int thrum_queue_fd(thrum_queue_t *q, int *fd)
     int err = thi_mutex_acquire(&q->fd_mutex, THRUM_FOREVER);
     if (err != 0)
         return err;
-    if (q->fd < 0)
+    if (q->fd < 0 || q->fd_mark != thi_fork_mark)
         err = open_fd(q);
     thi_mutex_release(&q->fd_mutex);
     if (err != 0)

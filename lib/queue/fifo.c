@@ -156,12 +156,19 @@ static void drop_first(thi_fifo_t *fifo)
     }
 }
 
+/* Under growth. That a ring was seen drained says nothing: it may be in another life by now. */
+static bool is_drained(const thi_ring_t *ring)
+{
+    const uint64_t tail = thi_load_relaxed(&ring->tail);
+    return (tail & THI_SEALED) != 0 && thi_ring_same(thi_load_relaxed(&ring->head), tail);
+}
+
 THI_COLD static int move_on(thrum_queue_t *q, const thi_ring_t *drained)
 {
     const int err = thi_mutex_acquire(&q->fifo.growth, THRUM_FOREVER);
     if (err != 0)
         return err;
-    if (q->fifo.first == drained) {
+    if (q->fifo.first == drained && is_drained(drained)) {
         drop_first(&q->fifo);
         tidy(q);
     }

@@ -1,7 +1,7 @@
 /*
  * The heap of a PRIORITY queue: four children a node, since the four share a cache line or two and the
- * tree is half as deep as a binary one (D. Johnson, 1975). An entry is the number of its arrival and the
- * item; the number decides between equals, so they leave in order of arrival.
+ * tree is half as deep as a binary one (D. Johnson, 1975). An entry is the item and the number of its
+ * arrival, which decides between equals, so they leave in order of arrival.
  *
  * To take the first out, the hole that it leaves sinks to the bottom along the better children, and the
  * last entry rises from there (Wegener's bottom-up heapsort): it nearly always belongs near the bottom,
@@ -11,22 +11,29 @@
 
 #define CHILDREN 4u
 
+/* An item lies as aligned as its size says that it may want to, up to 16. */
+size_t thi_heap_entry_size(size_t item_size)
+{
+    const size_t align = item_size % 16 == 0 ? 16 : sizeof(uint64_t);
+    return (item_size + sizeof(uint64_t) + align - 1) / align * align;
+}
+
 static unsigned char *entry_at(const thi_store_t *store, size_t i)
 {
     return store->entries + i * store->entry_size;
 }
 
-static uint64_t arrival(const unsigned char *entry)
+static uint64_t arrival(const thrum_queue_t *q, const unsigned char *entry)
 {
     uint64_t number = 0;
-    memcpy(&number, entry, sizeof number);
+    memcpy(&number, entry + q->locked.store.entry_size - sizeof number, sizeof number);
     return number;
 }
 
 static bool goes_first(const thrum_queue_t *q, const unsigned char *a, const unsigned char *b)
 {
-    const int order = q->compare(a + THI_HEAP_ITEM, b + THI_HEAP_ITEM, q->compare_ctx);
-    return order != 0 ? order < 0 : arrival(a) < arrival(b);
+    const int order = q->compare(a, b, q->compare_ctx);
+    return order != 0 ? order < 0 : arrival(q, a) < arrival(q, b);
 }
 
 static inline void copy_entry(unsigned char *to, const unsigned char *from, size_t size)
@@ -68,8 +75,9 @@ void thi_heap_push(thrum_queue_t *q, size_t count, const void *item)
 {
     thi_store_t *store = &q->locked.store;
     unsigned char *entry = entry_at(store, store->room);
-    memcpy(entry, &store->arrivals, sizeof store->arrivals);
-    memcpy(entry + THI_HEAP_ITEM, item, q->item_size);
+    memcpy(entry, item, q->item_size);
+    memcpy(entry + store->entry_size - sizeof store->arrivals, &store->arrivals,
+           sizeof store->arrivals);
     store->arrivals++;
     rise(q, count, entry);
 }
@@ -78,7 +86,7 @@ void thi_heap_pop(thrum_queue_t *q, size_t count, void *item)
 {
     thi_store_t *store = &q->locked.store;
     const size_t last = count - 1;
-    memcpy(item, entry_at(store, 0) + THI_HEAP_ITEM, q->item_size);
+    memcpy(item, entry_at(store, 0), q->item_size);
     unsigned char *moved = entry_at(store, store->room);
     copy_entry(moved, entry_at(store, last), store->entry_size);
     size_t hole = 0;

@@ -22,6 +22,7 @@
 
 #define JOINERS 1u
 #define ONE_DONE 2u
+#define ALL_DONE 1u /* handed to a joiner: there was a moment at which nothing was unfinished */
 
 static const thi_site_t site = {"queue join", NULL};
 
@@ -58,7 +59,7 @@ static bool mark_last(void *arg)
             m->err = EINVAL;
             return false;
         }
-        /* If puts have come since, it was not the last, and a joiner that is woken will see that. */
+        /* A put that comes between this look and the swap runs beside this call, and counts as later. */
         const bool last = count(word) + 1 == puts;
         const uint64_t marked = last ? (word + ONE_DONE) & ~(uint64_t)JOINERS : word + ONE_DONE;
         /* R2: release; pairs with A1. */
@@ -67,11 +68,23 @@ static bool mark_last(void *arg)
     }
 }
 
+/* Under the bucket's lock, after the last was marked: the joiners need not look again. */
+static void tell_joiners(const thi_unparked_t *found, void *arg)
+{
+    (void)arg;
+    for (thi_waiter_t *waiter = found->first; waiter != NULL; waiter = waiter->next)
+        waiter->given = ALL_DONE;
+}
+
 THI_NOINLINE static int mark_with_joiners(thrum_queue_t *q)
 {
     struct marking m = {q, 0};
-    thi_lot_unpark(
-        &(thi_unpark_t){.key = q, .site = &site, .n = THI_ALL, .before = mark_last, .arg = &m});
+    thi_lot_unpark(&(thi_unpark_t){.key = q,
+                                   .site = &site,
+                                   .n = THI_ALL,
+                                   .before = mark_last,
+                                   .settle = tell_joiners,
+                                   .arg = &m});
     return m.err;
 }
 
@@ -90,18 +103,31 @@ int thrum_queue_task_done(thrum_queue_t *q)
     return 0;
 }
 
-static bool clear_joiners(void *arg)
+struct dropping {
+    thrum_queue_t *q;
+    uint64_t n;
+};
+
+/* Under the bucket's lock. What was marked done before it was got is not marked twice (I1). */
+static bool mark_dropped(void *arg)
 {
-    thrum_queue_t *q = arg;
-    thi_fetch_and_relaxed(&q->done, ~(uint64_t)JOINERS);
+    const struct dropping *d = arg;
+    uint64_t word = thi_load_relaxed(&d->q->done);
+    uint64_t marked = 0;
+    do {
+        const uint64_t left = d->q->order->puts(d->q) - count(word);
+        const uint64_t n = d->n < left ? d->n : left;
+        marked = (word + n * ONE_DONE) & ~(uint64_t)JOINERS;
+        /* R3: release; pairs with A1. */
+    } while (!thi_cas_acq_rel(&d->q->done, &word, marked));
     return true;
 }
 
 void thi_queue_drop(thrum_queue_t *q, uint64_t n)
 {
-    thi_fetch_add_acq_rel(&q->done, n * ONE_DONE);
+    struct dropping d = {q, n};
     thi_lot_unpark(
-        &(thi_unpark_t){.key = q, .site = &site, .n = THI_ALL, .before = clear_joiners, .arg = q});
+        &(thi_unpark_t){.key = q, .site = &site, .n = THI_ALL, .before = mark_dropped, .arg = &d});
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -145,6 +171,8 @@ int thrum_queue_join_until(thrum_queue_t *q, thrum_time_t deadline)
         const int err = thi_lot_park(&park, deadline);
         if (err != 0 && err != EAGAIN)
             return err;
+        if (err == 0 && park.given == ALL_DONE)
+            break;
         park.first = err == 0;
     }
     return 0;

@@ -212,8 +212,7 @@ int thi_locked_begin(thrum_queue_t *q)
     thi_store_t *store = &q->locked.store;
     q->put_one = put_one;
     q->get_one = get_one;
-    store->entry_size =
-        q->compare != NULL ? THI_HEAP_ITEM + (q->item_size + 7) / 8 * 8 : q->item_size;
+    store->entry_size = q->compare != NULL ? thi_heap_entry_size(q->item_size) : q->item_size;
     return q->capacity == SIZE_MAX || thi_store_reserve(store, 0, q->capacity) ? 0 : ENOMEM;
 }
 

@@ -79,7 +79,7 @@ int thrum_queue_create(thrum_queue_t **q, const thrum_queue_config_t *config)
         config = &defaults;
     if (q == NULL || !is_valid(config))
         return EINVAL;
-    thrum_queue_t *built = build(config);
+    thrum_queue_t *built = config->capacity != SIZE_MAX ? build(config) : NULL;
     if (built == NULL)
         return ENOMEM;
     *q = built;
