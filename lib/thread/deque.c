@@ -3,7 +3,11 @@
  */
 #include "thread/deque.h"
 
+#ifdef THRUM_SIM
+#define FIRST_SLOTS 2
+#else
 #define FIRST_SLOTS 256
+#endif
 
 static thi_task_array_t *make_array(int64_t slots, thi_task_array_t *smaller)
 {

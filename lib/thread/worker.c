@@ -22,11 +22,15 @@
 
 #include "thread/pool.h"
 
-#ifndef BATCH
+#ifdef THRUM_SIM
+#define BATCH 2u
+#define SEARCH_TURNS 1u
+#define SEARCH_GAP 1u
+#else
 #define BATCH 8u
-#endif
 #define SEARCH_TURNS 64u /* looks before sleeping; about 30 microseconds */
 #define SEARCH_GAP 32u   /* pauses between two looks */
+#endif
 
 /* ------------------------------------------------------------------------------------------------
  * Running

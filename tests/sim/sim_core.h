@@ -10,6 +10,7 @@
  *   sim_strand.c     the simulated kind of strand, and threads' beginnings and ends
  *   sim_os.c         lib/os over all that; sim_lock.c compiles the library's own internal lock
  *   sim_poison.c     memory that must not be touched
+ *   sim_heap.c       the library's allocator
  *   sim_report.c     the trace, and what is printed when a schedule fails
  */
 
@@ -89,6 +90,7 @@ struct sim_world {
     bool polite;            /* PCT: a pause gives way, as a yield does */
     bool stray;             /* strands may begin with a permit left over */
     bool tired;             /* strands may begin with spinning unlearned */
+    bool reuse;             /* freed memory is used again at once */
     unsigned stack_offset;
     uint32_t cpus; /* bit: the processor of the task with that number, of two */
 };
@@ -164,6 +166,22 @@ void sim_at_exit_rounds(sim_task *task);
 /* --- sim_poison.c ----------------------------------------------------------------------------- */
 void sim_poison_check(const volatile void *word);
 void sim_poison_lift(void);
+
+/* --- sim_heap.c ------------------------------------------------------------------------------- */
+void sim_heap_init(void);
+void sim_heap_begin(void);
+void sim_heap_end(void); /* between schedules: nothing may be left */
+bool sim_heap_has(const volatile void *word);
+void sim_heap_check(const volatile void *word);
+
+/* An access to a word of the library's: it may not have been freed. */
+static inline void sim_touch(const volatile void *word)
+{
+    if (sim.poisoned != 0)
+        sim_poison_check(word);
+    if (sim_heap_has(word))
+        sim_heap_check(word);
+}
 
 /* --- sim_report.c ----------------------------------------------------------------------------- */
 void sim_trace_init(void);

@@ -11,8 +11,7 @@
 void thi_sim_point(const volatile void *word)
 {
     sim_step(SIM_OP_ATOMIC, word, __builtin_return_address(0));
-    if (sim.poisoned != 0) /* after the switch: the access is made now */
-        sim_poison_check(word);
+    sim_touch(word); /* after the switch: the access is made now */
 }
 
 bool thi_sim_planted(const char *fault)
@@ -26,8 +25,7 @@ int thi_futex_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline)
 {
     const void *pc = __builtin_return_address(0);
     sim_step(SIM_OP_POINT, word, pc);
-    if (sim.poisoned != 0)
-        sim_poison_check(word);
+    sim_touch(word);
     if (*word != expected) /* one step with what follows */
         return 0;
     return sim_block(SIM_OP_FUTEX_WAIT, word, deadline, pc);
@@ -91,7 +89,7 @@ void thi_fence_heavy(void)
 void thi_cpu_yield(unsigned turns)
 {
     (void)turns;
-    thi_cpu_pause();
+    sim_yield();
 }
 
 unsigned thi_cpu_pause_ns(void)
@@ -118,6 +116,37 @@ int thi_thread_at_exit(void (*exit_fn)(void *), void *arg)
     sim.current->exit_fn = exit_fn;
     sim.current->exit_arg = arg;
     return 0;
+}
+
+static void *thread_main(void *arg)
+{
+    const thi_start_t *start = arg;
+    start->fn(start->arg);
+    return NULL;
+}
+
+int thi_thread_start(thi_start_t *start)
+{
+    if (thi_fault(THI_FAULT_THREAD))
+        return ENOMEM;
+    sim_spawn_kind(thread_main, start, SIM_THREAD);
+    sim_step(SIM_OP_POINT, NULL, __builtin_return_address(0)); /* it may end before this returns */
+    return 0;
+}
+
+uintptr_t thi_thread_handle(void)
+{
+    return (uintptr_t)sim.current;
+}
+
+void thi_thread_set_name(uintptr_t handle, const char *name)
+{
+    (void)handle, (void)name;
+}
+
+void thi_thread_pin(unsigned nth)
+{
+    (void)nth;
 }
 
 /* All tasks are one thread, which does not end while a schedule runs. */
@@ -195,17 +224,6 @@ bool sim_signal(int fd); /* for tests */
 bool sim_signal(int fd)
 {
     return signal_readable[fd];
-}
-
-void *thi_alloc(size_t size)
-{
-    return thi_fault(THI_FAULT_ALLOC) ? NULL : calloc(1, size);
-}
-
-void thi_free(void *memory, size_t size)
-{
-    (void)size;
-    free(memory);
 }
 
 /* --- names ------------------------------------------------------------------------------------ */

@@ -73,6 +73,7 @@ static void check_library(void)
     thi_strand_each(count_strand, &strands);
     if (strands != 0)
         sim_fail("%u strands that have ended are still registered as alive", strands);
+    sim_heap_end();
 }
 
 static unsigned tasks_of(const sim_test *test)
@@ -285,6 +286,7 @@ static void init(void)
     base = number_from("THRUM_SIM_BASE");
     sim_trace_init();
     sim_tasks_init();
+    sim_heap_init();
 }
 
 /* The seed of the environment, in this process. */

@@ -469,6 +469,7 @@ static void draw_world(void)
         .polite = sim_random(2) == 0,
         .stray = sim_random(4) == 0,
         .tired = sim_random(2) == 0,
+        .reuse = sim_random(4) == 0,
         .stack_offset = sim_random(64) * 16,
         .cpus = (uint32_t)sim_rng(),
     };
@@ -502,6 +503,7 @@ void sim_schedule_begin(uint64_t seed)
     if (sim.strategy == SIM_PCT)
         begin_pct();
     sim_trace_begin();
+    sim_heap_begin();
     sim_tasks_begin();
     sim_resume(choose(SIM_OP_BEGIN)); /* returns when all tasks have ended */
 }
