@@ -32,6 +32,7 @@ THI_COLD _Noreturn void thi_panic(const char *format, ...) __attribute__((format
  * other build. */
 #ifdef THRUM_SIM
 bool thi_sim_planted(const char *fault);
+uint64_t thi_sim_draw(void); /* a number by the schedule, where others would throw dice */
 #define THI_PLANT(fault) thi_sim_planted(fault)
 #else
 #define THI_PLANT(fault) false

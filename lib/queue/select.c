@@ -155,6 +155,9 @@ struct selection {
     uint32_t chosen;
 };
 
+#ifdef THRUM_SIM
+#define draw thi_sim_draw /* the schedule's */
+#else
 static uint64_t draw(void)
 {
     static uint64_t ticket;
@@ -165,6 +168,7 @@ static uint64_t draw(void)
     x = (x ^ (x >> 27)) * UINT64_C(0x94D049BB133111EB);
     return x ^ (x >> 31);
 }
+#endif
 
 /* Every order as likely as any other (Fisher and Yates). */
 static void shuffle(const struct selection *s)
@@ -241,6 +245,8 @@ static int sleep_on_all(struct selection *s, thi_strand_t *self, thrum_time_t de
     leave_all(s);
     if (err != 0)
         return err;
+    if (THI_PLANT("select-forgets-the-winner"))
+        return EAGAIN;
     s->chosen = thi_wait_winner(&wait);
     return kind_of(&s->cases[s->chosen])->won(&s->cases[s->chosen]);
 }

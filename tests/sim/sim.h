@@ -148,6 +148,9 @@ bool sim_gave_up(int err, thrum_time_t deadline);
 void sim_poison(void *memory, size_t size);
 void sim_unpoison(void *memory);
 
+/* Whether the descriptor that the library opened would be readable. */
+bool sim_signal(int fd);
+
 /* What traces call the memory. */
 void sim_name(const void *memory, size_t size, const char *name);
 

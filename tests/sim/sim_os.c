@@ -19,6 +19,11 @@ bool thi_sim_planted(const char *fault)
     return sim_fault != NULL && strcmp(sim_fault, fault) == 0;
 }
 
+uint64_t thi_sim_draw(void)
+{
+    return sim_rng();
+}
+
 /* --- futex ------------------------------------------------------------------------------------ */
 
 int thi_futex_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline)
@@ -218,8 +223,6 @@ void thi_signal_close(int fd)
 {
     (void)fd;
 }
-
-bool sim_signal(int fd); /* for tests */
 
 bool sim_signal(int fd)
 {

@@ -84,6 +84,8 @@ static void age(thi_strand_t *strand)
     strand->waker_cpu = 0;
     strand->watch_skip = tired ? 1 + sim_random(2) : 0;
     strand->watch_interval = strand->watch_skip;
+    strand->flow = 0;
+    strand->flow_gets = 0;
 }
 
 static void begin_strand(sim_task *task)
