@@ -108,10 +108,11 @@ struct thrum_queue {
     uint64_t puts_seen;
 
     /* descriptor.c */
-    THRUM_ALIGNED(THI_APART) thrum_mutex_t fd_mutex;
-    int fd; /* -1: nobody asked */
+    THRUM_ALIGNED(THI_APART) thrum_mutex_t fd_mutex; /* held to open it */
+    uint32_t telling;
+    uint32_t fd_mark; /* of the process that opened it */
+    int fd;           /* -1: nobody asked */
     bool readable;
-    uint32_t fd_mark; /* of the process that asked */
 
     union {
         thi_fifo_t fifo;

@@ -3,32 +3,65 @@
  *
  * It is a getter that never sleeps: while the queue is empty it keeps the mark WANTED set, so the put
  * that ends the emptiness comes here; and while it is watched, every get comes here, to see whether it
- * was the last. Under fd_mutex one look and one change of the descriptor are one step, and every change
- * between empty and not empty is followed by a look of whoever made it.
+ * was the last. Every change between empty and not empty is followed by a call of whoever made it.
+ *
+ *   telling   OPEN  there is a descriptor
+ *             TOLD  somebody has changed the queue since the last look began
+ *             BUSY  somebody looks, and will look again if TOLD
+ *
+ * Nobody waits here for anybody: a put comes with a place that it has claimed and not filled, and who
+ * meets that place does not sleep, but looks until it is filled.
+ *
+ * Invariants
+ *   I1  Every call changes the word, and so does the opening. So either the one that opened it sees in its
+ *       first look what the call was for, or the call sees OPEN.
+ *   I2  A look and the change of the descriptor are made by who set BUSY: they are one step.
+ *   I3  The child of a fork shares the descriptor with its parent, and leaves it alone: it gets another.
  */
 #include "queue/core.h"
 
-/* The queue looked empty, so its next put has to tell; unless it no longer is. */
+#define OPEN 1u
+#define TOLD 2u
+#define BUSY 4u
+
+/* The queue looked empty, so its next put has to tell; unless it no longer is. Or its last ring is new
+ * and the put that it was made for on the way. */
 static bool is_ready(thrum_queue_t *q)
 {
+    unsigned turns = 0;
     do {
         if (q->order->size(q) != 0 || q->order->closed(q))
             return true;
-    } while (!q->order->must_wait_to_get(q));
-    return false;
+        if (THI_PLANT("queue-fd-no-mark") || q->order->must_wait_to_get(q))
+            return false;
+    } while (thi_queue_stall(q, &turns));
+    return true;
 }
 
-void thi_queue_tell(thrum_queue_t *q)
+/* By who is BUSY. */
+static void update(thrum_queue_t *q)
 {
-    if (THI_LIKELY(thi_load_acquire(&q->fd) < 0) || q->fd_mark != thi_fork_mark)
-        return;
-    if (thi_mutex_acquire(&q->fd_mutex, THRUM_FOREVER) != 0)
-        return; /* lost in a fork, in the middle of this */
     const bool ready = is_ready(q);
     if (ready != q->readable)
         thi_signal_set(q->fd, ready);
     q->readable = ready;
-    thi_mutex_release(&q->fd_mutex);
+}
+
+static bool is_ours(const thrum_queue_t *q)
+{
+    return thi_load_acquire(&q->fd_mark) == thi_fork_mark;
+}
+
+void thi_queue_tell(thrum_queue_t *q)
+{
+    /* T1: acquire and release; pairs with itself, T2 and T3 (I1, I2). */
+    uint32_t word = thi_fetch_or_acq_rel(&q->telling, TOLD) | TOLD;
+    while (THI_UNLIKELY(word == (OPEN | TOLD)) && is_ours(q)) {
+        if (!thi_cas_acq_rel(&q->telling, &word, OPEN | BUSY)) /* T2 */
+            continue;
+        update(q);
+        word = thi_fetch_and_acq_rel(&q->telling, ~BUSY) & ~BUSY; /* T2 */
+    }
 }
 
 /* Under fd_mutex. */
@@ -43,11 +76,11 @@ static int open_fd(thrum_queue_t *q)
         thi_signal_close(fd);
         return err;
     }
-    if (q->fd >= 0)
-        thi_signal_close(q->fd); /* the parent's: both would look at one counter */
+    thi_queue_close_fd(q); /* the parent's, of which this process has a copy */
+    q->fd = fd;
     q->readable = false;
-    q->fd_mark = thi_fork_mark;
-    thi_store_release(&q->fd, fd);
+    thi_store_release(&q->fd_mark, thi_fork_mark);
+    (void)thi_swap_acq_rel(&q->telling, OPEN); /* T3 */
     return 0;
 }
 
@@ -58,7 +91,7 @@ int thrum_queue_fd(thrum_queue_t *q, int *fd)
     int err = thi_mutex_acquire(&q->fd_mutex, THRUM_FOREVER);
     if (err != 0)
         return err;
-    if (q->fd < 0 || q->fd_mark != thi_fork_mark)
+    if (q->fd < 0 || !is_ours(q))
         err = open_fd(q);
     thi_mutex_release(&q->fd_mutex);
     if (err != 0)

@@ -7,10 +7,12 @@
  *
  * Invariants
  *   I1  The chain changes under `growth` only. first and last only move on.
- *   I2  A ring is sealed when it has a next one, and only then; both are done under `growth`.
+ *   I2  A ring is sealed when it has a next one, and only then; both are done under `growth`. It was full
+ *       in its present life before.
  *   I3  Ring headers stay until the queue ends, since somebody may have read `first` or `last` long
  *       ago. Such a one finds nothing to get (drained for good) and no place to put (sealed), or a ring
- *       in a later life, whose indices are higher than any that it has seen (ring.h, I1).
+ *       in a later life, whose indices are higher than any that it has seen (ring.h, I1). That it is
+ *       the ring that it was before, says nothing: under `growth` one looks again.
  *   I4  The slots of a drained ring are given back only when all of them are free, that is when the
  *       last getter has copied its item out.
  */
@@ -68,9 +70,7 @@ static thi_ring_t *fresh_segment(thrum_queue_t *q)
     if (ring == NULL)
         return map_segment(q, segment_slots(q, fifo->last->capacity));
     *from = ring->next;
-    if (from == &fifo->empty)
-        thi_ring_renew(ring);
-    ring->next = NULL;
+    thi_ring_renew(ring, from == &fifo->empty);
     return ring;
 }
 
@@ -85,14 +85,27 @@ static bool seal(thi_ring_t *ring, uint64_t *tail)
     return true;
 }
 
-/* Under growth: gives the ring its place in the count of items, and the marks that are to go on. */
-static void open_after(thrum_queue_t *q, thi_ring_t *ring, uint64_t puts, bool wanted)
+/* Under growth: gives the ring its place in the count of items, and the marks that are to go on. It is
+ * sealed until it is the last one: an item that somebody who knew the ring from an earlier life put into
+ * it before would not be counted. */
+static void prepare_after(thrum_queue_t *q, thi_ring_t *ring, uint64_t puts, bool wanted)
 {
     const uint64_t index = thi_load_relaxed(&ring->tail) & ~THI_MARKS;
     const bool watched = q->fifo.watched != 0;
+    const uint64_t behind = THI_PLANT("queue-not-behind") ? 0 : THI_BEHIND;
+    if (THI_PLANT("queue-mark-left-behind"))
+        wanted = false;
     thi_store_relaxed(&ring->before, puts - thi_ring_count(ring, index));
-    thi_store_relaxed(&ring->head, index | THI_BEHIND | (watched ? THI_WATCHED : 0));
-    thi_store_relaxed(&ring->tail, index | (wanted || watched ? THI_WANTED : 0));
+    /* R3: release; pairs with A3: who sees an index of this life sees where its count begins. */
+    thi_store_release(&ring->head, index | behind | (watched ? THI_WATCHED : 0));
+    thi_store_release(&ring->tail, index | THI_SEALED | (wanted || watched ? THI_WANTED : 0));
+}
+
+/* Under growth: the ring is the last one and, now, full. */
+static bool is_last_and_full(const thrum_queue_t *q, const thi_ring_t *ring)
+{
+    uint64_t head = 0;
+    return q->fifo.last == ring && thi_ring_is_full(ring, thi_load_relaxed(&ring->tail), &head);
 }
 
 /* Under growth: the ring is full, so another one follows. 0, ENOMEM, or ESHUTDOWN. */
@@ -108,9 +121,10 @@ static int append(thrum_queue_t *q, thi_ring_t *full)
         fifo->spare = ring;
         return ESHUTDOWN;
     }
-    open_after(q, ring, full->before + thi_ring_count(full, tail), (tail & THI_WANTED) != 0);
+    prepare_after(q, ring, full->before + thi_ring_count(full, tail), (tail & THI_WANTED) != 0);
     full->next = ring;
     thi_store_release(&fifo->last, ring); /* R1: release; pairs with A1 */
+    thi_fetch_and_release(&ring->tail, ~(uint64_t)THI_SEALED);
     return 0;
 }
 
@@ -119,7 +133,7 @@ THI_COLD static int grow(thrum_queue_t *q, thi_ring_t *full)
     int err = thi_mutex_acquire(&q->fifo.growth, THRUM_FOREVER);
     if (err != 0)
         return err;
-    if (q->fifo.last == full)
+    if (is_last_and_full(q, full))
         err = append(q, full);
     thi_mutex_release(&q->fifo.growth);
     return err;
@@ -148,8 +162,10 @@ static void tidy(thrum_queue_t *q)
 static void drop_first(thi_fifo_t *fifo)
 {
     thi_ring_t *drained = fifo->first;
-    thi_fetch_and_relaxed(&drained->next->head, ~(uint64_t)THI_BEHIND);
-    thi_store_release(&fifo->first, drained->next); /* R2: release; pairs with A2 */
+    thi_ring_t *next = drained->next;
+    thi_store_release(&fifo->first, next); /* R2: release; pairs with A2 */
+    /* Only now: what is got from it is counted by who looks at the first ring. */
+    thi_fetch_and_relaxed(&next->head, ~(uint64_t)THI_BEHIND);
     if (drained != &fifo->only) {
         drained->next = fifo->retired;
         fifo->retired = drained;
@@ -168,7 +184,7 @@ THI_COLD static int move_on(thrum_queue_t *q, const thi_ring_t *drained)
     const int err = thi_mutex_acquire(&q->fifo.growth, THRUM_FOREVER);
     if (err != 0)
         return err;
-    if (q->fifo.first == drained && is_drained(drained)) {
+    if (q->fifo.first == drained && (is_drained(drained) || THI_PLANT("queue-old-ring"))) {
         drop_first(&q->fifo);
         tidy(q);
     }
@@ -216,7 +232,7 @@ static inline size_t put_items(thrum_queue_t *q, const void *items, size_t n, si
             return 0;
     }
     thi_waiter_t *sleepers = NULL;
-    if (THI_UNLIKELY((tail & THI_WANTED) != 0))
+    if (THI_UNLIKELY((tail & THI_WANTED) != 0) && !THI_PLANT("queue-late-look"))
         sleepers = thi_queue_take_getters(q, (unsigned)count);
     uint64_t at = tail;
     const unsigned char *item = items;
@@ -226,6 +242,8 @@ static inline size_t put_items(thrum_queue_t *q, const void *items, size_t n, si
         thi_ring_publish(ring, at, item_size);
         at = next;
     }
+    if (THI_PLANT("queue-late-look") && (thi_load_relaxed(&ring->tail) & THI_WANTED) != 0)
+        sleepers = thi_queue_take_getters(q, (unsigned)count);
     if (THI_UNLIKELY(sleepers != NULL))
         thi_wait_finish_chain(sleepers);
     return count;
@@ -344,6 +362,8 @@ static bool must_wait_to_get(void *arg)
     uint64_t tail = 0;
     if ((head & (THI_ENDED | THI_BEHIND)) != 0)
         return false;
+    if (THI_PLANT("queue-no-recheck"))
+        return thi_fetch_or_relaxed(&ring->tail, (uint64_t)THI_WANTED), true;
     do {
         if (!thi_ring_is_empty(ring, head, &tail) || (tail & (THI_CLOSED | THI_SEALED)) != 0)
             return false;
@@ -374,7 +394,7 @@ static uint64_t count_before(thi_ring_t *const *chain, size_t index)
         const thi_ring_t *ring = thi_load_acquire(chain); /* A1, A2 */
         const uint64_t before = thi_load_acquire(&ring->before);
         const uint64_t *word = (const uint64_t *)(const void *)((const char *)ring + index);
-        const uint64_t count = before + thi_ring_count(ring, thi_load_acquire(word));
+        const uint64_t count = before + thi_ring_count(ring, thi_load_acquire(word)); /* A3 */
         if (thi_load_acquire(&ring->before) == before && thi_load_relaxed(chain) == ring)
             return count;
     }

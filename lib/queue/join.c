@@ -100,6 +100,8 @@ int thrum_queue_task_done(thrum_queue_t *q)
             return EINVAL;
         /* R1: release; pairs with A1. The last touch (I3). */
     } while (!thi_cas_acq_rel(&q->done, &word, word + ONE_DONE));
+    if (THI_PLANT("queue-done-then-look") && (thi_load_relaxed(&q->done) & JOINERS) != 0)
+        return mark_with_joiners(q);
     return 0;
 }
 
@@ -147,7 +149,7 @@ static bool must_wait(void *arg)
     thrum_queue_t *q = arg;
     uint64_t word = thi_load_relaxed(&q->done);
     do {
-        if (count(word) == q->order->puts(q))
+        if (count(word) == q->order->puts(q) && !THI_PLANT("queue-join-no-recheck"))
             return false;
         /* W1: relaxed; on the word that was seen, so a task_done that the look missed makes it fail. */
     } while (!thi_cas_relaxed(&q->done, &word, word | JOINERS));
@@ -169,11 +171,16 @@ int thrum_queue_join_until(thrum_queue_t *q, thrum_time_t deadline)
         .site = &site, .key = q, .arg = q, .validate = must_wait, .cancellable = true};
     while (!all_done(q)) {
         const int err = thi_lot_park(&park, deadline);
-        if (err != 0 && err != EAGAIN)
-            return err;
-        if (err == 0 && park.given == ALL_DONE)
+        if (err == EAGAIN) {
+            /* A1. The look in must_wait was the moment. */
+            (void)thi_load_acquire(&q->done);
             break;
-        park.first = err == 0;
+        }
+        if (err != 0)
+            return err;
+        if (park.given == ALL_DONE)
+            break;
+        park.first = true;
     }
     return 0;
 }

@@ -82,6 +82,8 @@ static size_t put(thrum_queue_t *q, const void *items, size_t n, int *why)
             sleepers = thi_queue_take_getters(q, (unsigned)room);
     }
     thi_mutex_release(&l->mutex);
+    if (THI_PLANT("queue-locked-late-look") && thi_load_relaxed(&l->level) == 0)
+        *why = 0;
     thi_wait_finish_chain(sleepers);
     return room;
 }
@@ -107,7 +109,8 @@ static size_t get(thrum_queue_t *q, void *items, size_t n, int *why)
         pop(q, before - i, (unsigned char *)items + i * q->item_size);
     thi_waiter_t *sleepers = NULL;
     if (there != 0) {
-        thi_store_shrink(&l->store, before - there);
+        if (q->capacity == SIZE_MAX) /* a bounded one keeps what it has reserved */
+            thi_store_shrink(&l->store, before - there);
         const uint64_t level = thi_fetch_sub_relaxed(&l->level, there * ONE);
         if (THI_UNLIKELY((level & PUTTERS) != 0 || l->watched != 0))
             sleepers = thi_queue_take_putters(q, (unsigned)there);

@@ -38,12 +38,17 @@ bool thi_ring_is_quiet(const thi_ring_t *ring, size_t item_size)
     return true;
 }
 
-void thi_ring_renew(thi_ring_t *ring)
+/* Unless the slots are zero again they say what they said: the position stays, and a turn later means
+ * the same. */
+void thi_ring_renew(thi_ring_t *ring, bool zeroed)
 {
-    const uint64_t lap = thi_ring_lap(ring, ring->tail) + 1;
-    const uint64_t index = lap << ring->bits << THI_MARK_BITS;
-    ring->first_turn = (uint32_t)(lap << 1);
+    const uint64_t tail = thi_load_relaxed(&ring->tail);
+    const uint64_t lap = thi_ring_lap(ring, tail) + 1;
+    const uint64_t position = zeroed ? 0 : thi_ring_position(ring, tail);
+    const uint64_t index = (lap << ring->bits | position) << THI_MARK_BITS;
+    const uint32_t turn = zeroed ? (uint32_t)(lap << 1) : thi_ring_first_turn(ring) + 2;
+    __atomic_store_n(&ring->first_turn, turn, __ATOMIC_RELAXED);
     ring->next = NULL;
-    thi_store_relaxed(&ring->head, index);
-    thi_store_relaxed(&ring->tail, index);
+    thi_store_relaxed(&ring->head, index | THI_BEHIND);
+    thi_store_relaxed(&ring->tail, index | THI_SEALED);
 }

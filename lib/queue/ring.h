@@ -10,7 +10,7 @@
  *          |      lap       |    position     | marks |
  *          +----------------+-----------------+-------+
  *
- *   slot    turn, item      turn, counted from the first lap of the ring's present life:
+ *   slot    turn, item      turn, less first_turn, which changes with the ring's lives:
  *                           2 * lap      free for the put of that lap
  *                           2 * lap + 1  holds the item of that lap
  *                           anything else: who put or got in the lap before is not through yet
@@ -65,7 +65,7 @@ typedef struct thi_ring {
     uint64_t limit;     /* the position after the last, as it stands in an index */
     uint64_t skip;      /* from there to the next lap */
     unsigned bits;
-    uint32_t first_turn; /* twice the lap in which its present life began */
+    uint32_t first_turn; /* of its present life: see thi_ring_turn */
     size_t capacity;
     uint64_t before;       /* plus count(index): how many items went before, through all rings */
     struct thi_ring *next; /* set once the ring is sealed */
@@ -125,10 +125,17 @@ static inline bool thi_ring_same(uint64_t a, uint64_t b)
     return ((a ^ b) & ~THI_MARKS) == 0;
 }
 
+/* Read by who knows the ring from an earlier life, as well; what it makes of it is void, since the
+ * indices have moved. So that needs no order; nor is it a point of the simulation. */
+static inline uint32_t thi_ring_first_turn(const thi_ring_t *ring)
+{
+    return __atomic_load_n(&ring->first_turn, __ATOMIC_RELAXED);
+}
+
 /* The turn at which the slot of that index is free for its put; one more, and it holds the item. */
 static inline uint32_t thi_ring_turn(const thi_ring_t *ring, uint64_t index)
 {
-    return (uint32_t)(thi_ring_lap(ring, index) << 1) - ring->first_turn;
+    return (uint32_t)(thi_ring_lap(ring, index) << 1) - thi_ring_first_turn(ring);
 }
 
 static inline uint32_t *thi_ring_slot(const thi_ring_t *ring, uint64_t index, size_t item_size)
@@ -274,7 +281,8 @@ void thi_ring_begin(thi_ring_t *ring, unsigned char *slots, size_t capacity);
  * can enter any more. */
 bool thi_ring_is_quiet(const thi_ring_t *ring, size_t item_size);
 
-/* Begins another life of a quiet ring, whose slots are zero again. Indices go on rising. */
-void thi_ring_renew(thi_ring_t *ring);
+/* Begins another life of a quiet ring, whose slots are as they were or all zero again. The indices are
+ * higher than any before. It is sealed and behind until its user says otherwise. */
+void thi_ring_renew(thi_ring_t *ring, bool zeroed);
 
 #endif /* THI_RING_H */
