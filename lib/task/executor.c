@@ -53,22 +53,30 @@ static int is_bytes(void *arg, void **result)
     return ENOTSUP;
 }
 
+void thi_bytes_free(struct thi_bytes *bytes)
+{
+    if (bytes->reply != NULL)
+        thi_free(bytes->reply, bytes->reply_room);
+    thi_free(bytes, sizeof *bytes + bytes->size);
+}
+
 static thrum_future_t *future_of_bytes(thrum_executor_t *ex, thrum_bytes_fn fn, const void *in,
                                        size_t size)
 {
-    thrum_future_t *future = thi_future_of_task(ex, is_bytes, NULL);
-    if (future == NULL)
+    if (size > PTRDIFF_MAX - sizeof(struct thi_bytes))
         return NULL;
-    if (size != 0) {
-        future->bytes = thi_alloc(size);
-        if (future->bytes == NULL) {
+    thrum_future_t *future = thi_future_of_task(ex, is_bytes, NULL);
+    struct thi_bytes *bytes = future != NULL ? thi_alloc(sizeof *bytes + size) : NULL;
+    if (bytes == NULL) {
+        if (future != NULL)
             thi_future_discard(future);
-            return NULL;
-        }
-        memcpy(future->bytes, in, size);
-        future->bytes_size = size;
+        return NULL;
     }
-    future->bytes_fn = fn;
+    bytes->fn = fn;
+    bytes->size = size;
+    if (size != 0)
+        memcpy(bytes->in, in, size);
+    future->bytes = bytes;
     return future;
 }
 
@@ -100,12 +108,13 @@ int thrum_future_bytes(thrum_future_t *f, const void **data, size_t *size)
     const int err = thrum_future_wait(f);
     if (err != 0)
         return err;
-    if (f->bytes_fn == NULL)
+    const struct thi_bytes *bytes = f->bytes;
+    if (bytes == NULL)
         return ENOTSUP;
     if (data != NULL)
-        *data = f->reply_size != 0 ? f->reply : NULL;
+        *data = bytes->reply_size != 0 ? bytes->reply : NULL;
     if (size != NULL)
-        *size = f->reply_size;
+        *size = bytes->reply_size;
     return thi_future_status(f);
 }
 

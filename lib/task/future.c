@@ -88,10 +88,8 @@ THI_NOINLINE static void free_future(thrum_future_t *f)
         f->drop(f->arg);
     if (!has_ended(word)) /* a promise that was never kept */
         free_callbacks(callbacks_of(word));
-    if (f->reply != NULL)
-        thi_free(f->reply, f->reply_room);
     if (f->bytes != NULL)
-        thi_free(f->bytes, f->bytes_size);
+        thi_bytes_free(f->bytes);
     thi_block_give(f);
 }
 

@@ -34,14 +34,20 @@ struct thrum_future {
     thi_strand_t *runner;
     thi_scope_t scope;
 
-    /* Of a byte task: what went in, and the reply. */
-    thrum_bytes_fn bytes_fn;
-    unsigned char *bytes;
-    size_t bytes_size;
+    struct thi_bytes *bytes; /* of a byte task; NULL: it is none */
+};
+
+/* A byte task: what goes in stands behind it; and the reply. */
+struct thi_bytes {
+    thrum_bytes_fn fn;
+    size_t size;
     unsigned char *reply;
     size_t reply_size;
     size_t reply_room;
+    unsigned char in[];
 };
+
+void thi_bytes_free(struct thi_bytes *bytes);
 
 /* Pending to running: the caller has to run it, and end it. */
 bool thi_future_start(thrum_future_t *f);

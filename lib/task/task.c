@@ -7,35 +7,35 @@
 #include "task/group.h"
 
 struct thrum_reply_place {
-    thrum_future_t *future;
+    struct thi_bytes *bytes;
 };
 
 int thrum_reply(thrum_reply_t *reply, const void *data, size_t size)
 {
     if (reply == NULL || (data == NULL && size != 0))
         return EINVAL;
-    thrum_future_t *f = reply->future;
-    if (size > f->reply_room) {
-        unsigned char *room = thi_alloc(size);
-        if (room == NULL)
-            return ENOMEM;
-        if (f->reply != NULL)
-            thi_free(f->reply, f->reply_room);
-        f->reply = room;
-        f->reply_room = size;
-    }
+    struct thi_bytes *b = reply->bytes;
+    unsigned char *room = size > b->reply_room ? thi_alloc(size) : b->reply;
+    if (size > b->reply_room && room == NULL)
+        return ENOMEM;
     if (size != 0)
-        memmove(f->reply, data, size); /* it may be a part of the reply before */
-    f->reply_size = size;
+        memmove(room, data, size); /* it may be a part of the reply before */
+    if (room != b->reply) {
+        if (b->reply != NULL)
+            thi_free(b->reply, b->reply_room);
+        b->reply = room;
+        b->reply_room = size;
+    }
+    b->reply_size = size;
     return 0;
 }
 
 static int call(thrum_future_t *f, void **value)
 {
-    if (THI_LIKELY(f->bytes_fn == NULL))
+    if (THI_LIKELY(f->bytes == NULL))
         return f->fn(f->arg, value);
-    thrum_reply_t reply = {f};
-    return f->bytes_fn(f->bytes, f->bytes_size, &reply);
+    thrum_reply_t reply = {f->bytes};
+    return f->bytes->fn(f->bytes->in, f->bytes->size, &reply);
 }
 
 thi_outcome_t thi_future_run(thrum_future_t *f, thi_strand_t *self)

@@ -99,7 +99,7 @@ void thi_future_discard(thrum_future_t *f);
 /* ================================================================================================
  * Memory of one size, from a cache of the thread's
  */
-#define THI_BLOCK 192u
+#define THI_BLOCK 112u
 void *thi_block_take(void); /* not zeroed; NULL: no memory */
 void thi_block_give(void *block);
 

@@ -28,7 +28,7 @@
 #define SEARCH_GAP 1u
 #else
 #define BATCH 8u
-#define SEARCH_TURNS 64u /* looks before sleeping; about 30 microseconds */
+#define SEARCH_TURNS 96u /* looks before sleeping; about 30 microseconds */
 #define SEARCH_GAP 32u   /* pauses between two looks */
 #endif
 
@@ -181,12 +181,21 @@ static void found(thi_worker_t *worker)
         thi_pool_wake_one(worker->pool);
 }
 
+/* A spare one goes. The token, if it has one, and the work that it may have been woken for are others'. */
+static void hand_on(thi_worker_t *worker)
+{
+    drop_token(worker);
+    if (thi_load_relaxed(&worker->pool->sleepers) != 0 && thi_pool_has_work(worker->pool))
+        thi_pool_wake_one(worker->pool);
+}
+
 static bool search(thi_worker_t *worker, thi_task_t *task)
 {
     if (!thi_multiprocessor() || !take_token(worker))
         return false;
     for (unsigned turn = 0; turn < SEARCH_TURNS; turn++) {
-        for (unsigned i = 0; i < SEARCH_GAP; i++)
+        /* Often at first: what answers a result comes soon. */
+        for (unsigned i = turn < SEARCH_GAP ? 4 : SEARCH_GAP; i != 0; i--)
             thi_cpu_pause();
         if (thi_pool_has_work(worker->pool) && find(worker, task))
             return true;
@@ -261,7 +270,7 @@ static void work(thi_worker_t *worker)
         if (worker->spare && !thi_standin_goes_on(worker))
             break;
     }
-    found(worker); /* the token, if it has one, and the work, if there is any, are others' */
+    hand_on(worker);
 }
 
 /* A broken pool has no workers; what they leave undone is ended by the last. */
