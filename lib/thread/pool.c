@@ -178,18 +178,19 @@ void thi_pool_unref(thi_pool_t *pool)
         free_pool(pool);
 }
 
-/* No more submits; idle workers go. */
-static void close_pool(thi_pool_t *pool)
+void thi_pool_close(thi_pool_t *pool)
 {
-    thi_store_release(&pool->closing, 1u);
+    /* The queue first: a worker that sees the pool closing may find nothing and go, and after that
+     * nobody may be able to put. */
     (void)thrum_queue_close(pool->queue); /* fails only where a fork has left nobody to tell */
+    thi_store_release(&pool->closing, 1u);
     thi_standins_dismiss(pool);
 }
 
 static int shutdown(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline)
 {
     thi_pool_t *pool = pool_of(ex);
-    close_pool(pool);
+    thi_pool_close(pool);
     if ((flags & THRUM_CANCEL_PENDING) != 0 || is_forked(pool))
         thi_pool_drain(pool);
     if ((flags & THRUM_WAIT) == 0 || is_forked(pool))
@@ -324,7 +325,7 @@ static int start_workers(thi_pool_t *pool)
     }
     if (err == 0)
         return 0;
-    close_pool(pool);
+    thi_pool_close(pool);
     for (size_t i = 0; i < pool->workers; i++)
         if (!pool->crew[i].started && thi_crew_leave(&pool->crew[i]))
             thrum_event_set(&pool->gone);

@@ -103,6 +103,9 @@ bool thi_pool_has_work(const thi_pool_t *pool);
 /* Takes a task out of any deque or the queue, to be cancelled. */
 bool thi_pool_take_any(thi_pool_t *pool, thi_task_t *task);
 
+/* No more submits; idle workers go. */
+void thi_pool_close(thi_pool_t *pool);
+
 /* Ends what is queued: cancels it, or, when the pool is broken, fails it. */
 void thi_pool_drain(thi_pool_t *pool);
 

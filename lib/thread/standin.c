@@ -68,25 +68,34 @@ static void wake_called(thi_pool_t *pool)
     thi_lot_unpark(&(thi_unpark_t){.key = pool, .site = &site, .n = THI_ALL});
 }
 
-void thi_worker_sleeps(thi_strand_t *self, bool sleeps)
+/* Nobody was awake a moment ago. Where no more can be submitted, a spare worker is called for what is
+ * there only: it goes as soon as it finds nothing. */
+static void stand_in(thi_pool_t *pool)
 {
-    thi_worker_t *worker = self->post;
-    thi_pool_t *pool = worker->pool;
-    if (!worker->in_task)
+    if (thi_load_acquire(&pool->closing) != 0 && !thi_pool_has_work(pool))
         return;
-    thi_worker_t *fresh = NULL;
-    bool called = false;
     thi_lock(&pool->crew_lock, THI_RANK_CREW);
-    pool->blocked = sleeps ? pool->blocked + 1 : pool->blocked - 1;
-    if (sleeps && awake(pool) == 0) {
-        fresh = call_one(pool);
-        called = true;
-    }
+    const bool nobody = awake(pool) == 0 && pool->alive != 0;
+    thi_worker_t *fresh = nobody ? call_one(pool) : NULL;
     thi_unlock(&pool->crew_lock, THI_RANK_CREW);
     if (fresh != NULL && start(fresh) != 0)
         start_failed(pool, fresh);
-    else if (called && fresh == NULL)
+    else if (nobody && fresh == NULL)
         wake_called(pool);
+}
+
+void thi_worker_sleeps(thi_strand_t *self, bool sleeps)
+{
+    const thi_worker_t *worker = self->post;
+    thi_pool_t *pool = worker->pool;
+    if (!worker->in_task || pool->fork_mark != thi_fork_mark)
+        return;
+    thi_lock(&pool->crew_lock, THI_RANK_CREW);
+    pool->blocked = sleeps ? pool->blocked + 1 : pool->blocked - 1;
+    const bool nobody = sleeps && awake(pool) == 0;
+    thi_unlock(&pool->crew_lock, THI_RANK_CREW);
+    if (nobody)
+        stand_in(pool);
 }
 
 bool thi_crew_leave(thi_worker_t *worker)
@@ -101,7 +110,10 @@ bool thi_crew_leave(thi_worker_t *worker)
         thi_store_relaxed(&worker->called, 0u);
     }
     const bool last = --pool->alive == 0;
+    const bool nobody = !last && awake(pool) == 0;
     thi_unlock(&pool->crew_lock, THI_RANK_CREW);
+    if (nobody) /* who sleeps in a task may have left something after the worker had looked */
+        stand_in(pool);
     return last;
 }
 

@@ -96,15 +96,16 @@ static bool take_some(thi_worker_t *worker, thi_task_t *task)
     size_t count = 0;
     thi_pool_t *pool = worker->pool;
     size_t wanted = thrum_queue_size(pool->queue) / pool->workers / 2;
-    wanted = wanted < 1 ? 1 : wanted < BATCH ? wanted : BATCH;
+    wanted = wanted < 1 || pool->config.backlog != 0 ? 1 : wanted < BATCH ? wanted : BATCH;
     if (thrum_queue_get_many(pool->queue, tasks, wanted, &count, 0) != 0)
         return false;
     *task = tasks[0];
-    while (count > 1) {
-        count--;
+    if (count == 1)
+        return true;
+    while (--count != 0)
         if (!thi_deque_push(&worker->deque, &tasks[count]))
             thi_worker_run(worker, &tasks[count]); /* no memory: now, and out of order */
-    }
+    thi_pool_pushed(pool); /* who looked while we had them in our hands found them nowhere */
     return true;
 }
 
@@ -243,7 +244,12 @@ static void sleep_until_work(thi_worker_t *worker)
  * Life
  */
 
-/* False: the pool is closed and nothing is left. */
+static bool is_over(const thi_pool_t *pool)
+{
+    return thi_load_acquire(&pool->closing) != 0 && !thi_pool_has_work(pool);
+}
+
+/* False: the pool is closed and nothing is left, or a spare worker is not needed any more. */
 static bool next(thi_worker_t *worker, thi_task_t *task)
 {
     thi_pool_t *pool = worker->pool;
@@ -252,7 +258,7 @@ static bool next(thi_worker_t *worker, thi_task_t *task)
             found(worker);
             return true;
         }
-        if (thi_load_acquire(&pool->closing) != 0 && !thi_pool_has_work(pool)) {
+        if (is_over(pool)) {
             drop_token(worker);
             return false;
         }
@@ -308,9 +314,7 @@ static void name_and_pin(const thi_worker_t *worker)
 static void break_pool(thi_pool_t *pool)
 {
     thi_store_release(&pool->broken, 1u);
-    thi_store_release(&pool->closing, 1u);
-    (void)thrum_queue_close(pool->queue);
-    thi_standins_dismiss(pool);
+    thi_pool_close(pool);
 }
 
 static void worker_main(void *arg)
@@ -321,7 +325,7 @@ static void worker_main(void *arg)
     if (begin(worker)) {
         while (!worker->spare || thi_standin_wait(worker)) {
             work(worker);
-            if (!worker->spare)
+            if (!worker->spare || is_over(pool)) /* should more come: thi_crew_leave */
                 break;
         }
         if (pool->config.fini != NULL)
