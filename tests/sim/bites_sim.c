@@ -8,8 +8,11 @@
 #include "lot_sim.c"
 #include "mutex_sim.c"
 #include "once_sim.c"
+#include "queue_linear_sim.c"
+#include "queue_sim.c"
 #include "rlock_sim.c"
 #include "rwlock_sim.c"
+#include "select_sim.c"
 #include "semaphore_sim.c"
 #include "strand_sim.c"
 #include "waitgroup_sim.c"
@@ -62,3 +65,21 @@ SIM_BITE(23, "barrier-forgets-who-left", "barrier.a_timeout_breaks_it_for_all");
 SIM_BITE(24, "barrier-no-door", "barrier.newcomers_wait_for_the_action_to_end");
 /* A signal between the unlock and the wait. */
 SIM_BITE(25, "cond-unlock-then-queue", "cond.signal_against_wait");
+/* The mark of a getter is set where it may look too late: an item is there. */
+SIM_BITE(29, "queue-no-recheck", "queue.a_put_is_not_lost");
+/* Sleepers are looked for after the item has arrived: whoever got it may have ended the queue. */
+SIM_BITE(30, "queue-late-look", "queue.who_got_an_item_may_end_it");
+SIM_BITE(31, "queue-locked-late-look", "queue.who_got_an_item_may_end_it");
+/* The same with the last task_done and a joiner. */
+SIM_BITE(32, "queue-done-then-look", "queue.who_has_joined_may_end_it");
+SIM_BITE(33, "queue-join-no-recheck", "queue.join_returns_when_all_is_done");
+/* A ring begins another life between a look and the lock. */
+SIM_BITE(34, "queue-old-ring", "queue.a_ring_comes_back");
+/* The mark of sleepers stays in the ring that was sealed. */
+SIM_BITE(35, "queue-mark-left-behind", "queue.three_puts_wake_three");
+/* Whoever knows a ring from an earlier life gets from it before its turn. */
+SIM_BITE(36, "queue-not-behind", "queue.a_ring_comes_back");
+/* The descriptor says "nothing there", and does not ask to be told. */
+SIM_BITE(37, "queue-fd-no-mark", "queue.the_descriptor_says_what_is_there");
+/* Woken for one case, and does another. */
+SIM_BITE(38, "select-forgets-the-winner", "select.a_wake_up_is_used");
