@@ -66,7 +66,7 @@ THRUM_API int thrum_executor_submit_bytes(thrum_executor_t *ex, thrum_bytes_fn f
  *  caller, no further call begins; those under way end before this returns, and the status of those that
  *  did not run is ECANCELED.
  *  @return 0 (every call returned 0), the status of the first in order that failed, ETIMEDOUT, ECANCELED,
- *  or as thrum_executor_submit. */
+ *  or as thrum_executor_submit_until. */
 THRUM_API int thrum_executor_map(thrum_executor_t *ex, thrum_fn fn, void **args, void **results,
                                  int *status, size_t n, size_t chunk, thrum_time_t deadline);
 

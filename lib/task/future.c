@@ -307,9 +307,12 @@ static thi_park_t park_on(thrum_future_t *f)
 bool thi_future_help(thrum_future_t *f, thi_strand_t *self)
 {
     thrum_executor_t *ex = thi_load_relaxed(&f->executor); /* may be gone, unless it is our own */
-    if (ex == NULL || self->home != ex || !thi_future_start(f))
+    if (ex == NULL || self->home != ex || thi_strand_cancelled(self) || !thi_future_start(f))
         return false;
+    const uint32_t shields = self->shields;
+    self->shields = 0; /* are for the waiting task, and not for the one it runs */
     ex->kind->count(ex, thi_future_run(f, self));
+    self->shields = shields;
     return true;
 }
 

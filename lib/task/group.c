@@ -35,6 +35,9 @@ void thrum_group_cancel(thrum_group_t *g)
         return;
     thrum_executor_t *ex = g->thrum_executor;
     thi_strand_t *maker = thi_load_relaxed(&g->thrum_maker);
+    uint32_t none = 0;
+    /* Unless a task has failed before. */
+    (void)thi_cas_relaxed(&g->thrum_error, &none, (uint32_t)ECANCELED);
     thi_scope_cancel(&g->thrum_scope);
     ex->kind->rouse(ex);
     if (maker != NULL)
@@ -102,7 +105,8 @@ static thi_strand_t *make(thrum_group_t *g)
 {
     thi_strand_t *self = thi_self();
     if (THI_UNLIKELY(g->thrum_maker == NULL)) {
-        g->thrum_scope.thrum_outer = self != NULL ? self->scope : NULL;
+        /* Shielded, a strand is not cancelled, and neither are those who clean up with it. */
+        g->thrum_scope.thrum_outer = self != NULL && self->shields == 0 ? self->scope : NULL;
         thi_store_relaxed(&g->thrum_maker, (void *)self);
     }
     return self;
@@ -165,12 +169,16 @@ static bool must_wait(void *arg)
 static bool help_or_look(thrum_group_t *g)
 {
     thrum_executor_t *ex = g->thrum_executor;
+    thi_strand_t *self = g->thrum_maker;
+    const uint32_t shields = self->shields;
     thi_spin_t spin = thi_spin_begin();
     bool ended = false;
+    self->shields = 0; /* are for the waiting task, and not for those it runs */
     do {
         while (!(ended = has_ended(g)) && ex->kind->help(ex, g)) {
         }
     } while (!ended && thi_spin_turn(&spin));
+    self->shields = shields;
     thi_spin_end(&spin, ended);
     return ended;
 }

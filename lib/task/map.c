@@ -30,6 +30,7 @@ struct job {
     size_t chunk;
     size_t next;
     size_t left;
+    uint32_t stopped; /* no further call begins */
     uint32_t lanes;
     thrum_event_t ended;
     thi_lock_t lock; /* of the two below */
@@ -62,8 +63,10 @@ static void count_down(struct job *job, size_t n)
 static void call_one(struct job *job, size_t i)
 {
     void *unwanted = NULL;
-    const int err = job->fn(job->args != NULL ? job->args[i] : NULL,
-                            job->results != NULL ? &job->results[i] : &unwanted);
+    int err = ECANCELED;
+    if (thi_load_relaxed(&job->stopped) == 0)
+        err = job->fn(job->args != NULL ? job->args[i] : NULL,
+                      job->results != NULL ? &job->results[i] : &unwanted);
     if (job->status != NULL)
         job->status[i] = err;
     if (err != 0)
@@ -86,6 +89,7 @@ static bool work(struct job *job)
 /* What nobody has taken will not be called. */
 static void give_up(struct job *job)
 {
+    thi_store_relaxed(&job->stopped, 1u);
     const size_t begin = thi_fetch_add_relaxed(&job->next, job->n);
     if (begin >= job->n)
         return;
@@ -106,14 +110,15 @@ static void end_lane(struct job *job)
     unref(job);
 }
 
-static int submit_lane(struct job *job);
+static int submit_lane(struct job *job, thrum_time_t deadline);
 
 static int lane(void *arg, void **result)
 {
     struct job *job = arg;
     (void)result;
     while (work(job)) {
-        if (thi_load_relaxed(&job->next) < job->n && submit_lane(job) == 0)
+        /* A full backlog: the lane goes on where it is. */
+        if (thi_load_relaxed(&job->next) < job->n && submit_lane(job, 0) == 0)
             return 0;
     }
     end_lane(job);
@@ -126,15 +131,14 @@ static void dropped(void *arg)
     end_lane(arg);
 }
 
-static int submit_lane(struct job *job)
+static int submit_lane(struct job *job, thrum_time_t deadline)
 {
     thrum_future_t *f = thi_future_of_task(NULL, lane, job);
     if (f == NULL)
         return ENOMEM;
     f->drop = dropped;
     const thi_task_t task = {lane, job, (uintptr_t)f, 0};
-    /* A full backlog: the lane goes on where it is. */
-    const int err = job->ex->kind->submit(job->ex, &task, 0);
+    const int err = job->ex->kind->submit(job->ex, &task, deadline);
     if (err != 0) {
         f->drop = NULL;
         thrum_future_release(f);
@@ -143,22 +147,29 @@ static int submit_lane(struct job *job)
     return err;
 }
 
-/* Returns why there is no lane at all. */
-static int submit_lanes(struct job *job, size_t count)
+static bool is_worker_of(const thrum_executor_t *ex)
+{
+    const thi_strand_t *self = thi_self();
+    return self != NULL && self->home == ex;
+}
+
+/* Returns why there is no lane at all. The first waits for room, unless the caller can do its work. */
+static int submit_lanes(struct job *job, size_t count, thrum_time_t deadline)
 {
     int err = 0;
     size_t submitted = 0;
+    const bool alone_too = is_worker_of(job->ex);
     for (; submitted < count; submitted++) {
         thi_fetch_add_relaxed(&job->refs, 1u);
         thi_fetch_add_relaxed(&job->lanes, 1u);
-        err = submit_lane(job);
+        err = submit_lane(job, submitted != 0 || alone_too ? 0 : deadline);
         if (err != 0) {
             thi_fetch_sub_relaxed(&job->lanes, 1u);
             thi_fetch_sub_relaxed(&job->refs, 1u);
             break;
         }
     }
-    return submitted != 0 ? 0 : err;
+    return submitted != 0 || (alone_too && err == ETIMEDOUT) ? 0 : err;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -185,22 +196,29 @@ static int wait_for(struct job *job, thrum_time_t deadline)
 /* A worker of the executor does its share; the others' may be waiting behind it. */
 static void work_along(struct job *job, thrum_time_t deadline)
 {
-    const thi_strand_t *self = thi_self();
-    if (self == NULL || self->home != job->ex)
+    if (!is_worker_of(job->ex))
         return;
-    while (thi_clock() < deadline && !thi_strand_cancelled(self) && work(job)) {
+    while (thi_clock() < deadline && !thrum_cancelled() && work(job)) {
     }
+}
+
+/* What keeps the call from beginning. */
+static int why_not(thrum_time_t deadline)
+{
+    if (thrum_cancelled())
+        return ECANCELED;
+    return deadline > thi_clock() ? 0 : ETIMEDOUT;
 }
 
 static int run_job(struct job *job, size_t lanes, thrum_time_t deadline)
 {
     thi_fetch_add_relaxed(&job->lanes, 1u); /* the caller's: nothing is given up while it works */
-    int err = submit_lanes(job, lanes);
-    if (err == 0) {
+    int err = why_not(deadline);
+    if (err == 0)
+        err = submit_lanes(job, lanes, deadline);
+    if (err == 0)
         work_along(job, deadline);
-        err = deadline > thi_clock() ? 0 : ETIMEDOUT;
-    }
-    if (err != 0)
+    else
         give_up(job);
     if (thi_fetch_sub_acq_rel(&job->lanes, 1u) == 1)
         give_up(job);
@@ -217,8 +235,10 @@ static size_t lanes_for(const thrum_executor_t *ex, size_t n)
     return lanes < n ? lanes : n;
 }
 
-static size_t chunk_for(size_t n, size_t lanes)
+static size_t chunk_for(size_t n, size_t lanes, size_t wanted)
 {
+    if (wanted != 0)
+        return wanted < n ? wanted : n;
     return (n + lanes * CHUNKS_PER_LANE - 1) / (lanes * CHUNKS_PER_LANE);
 }
 
@@ -240,7 +260,7 @@ int thrum_executor_map(thrum_executor_t *ex, thrum_fn fn, void **args, void **re
                         .results = results,
                         .status = status,
                         .n = n,
-                        .chunk = chunk != 0 ? chunk : chunk_for(n, lanes),
+                        .chunk = chunk_for(n, lanes, chunk),
                         .left = n,
                         .first_failed = SIZE_MAX};
     const int err = run_job(job, lanes, deadline);

@@ -81,7 +81,7 @@ int thrum_parallel_for(thrum_executor_t *ex, size_t begin, size_t end, size_t gr
     if (n == 0)
         return 0;
     struct loop loop = {.fn = fn, .arg = arg, .begin = begin, .n = n};
-    loop.grain = grain != 0 ? grain : grain_for(ex, n);
+    loop.grain = grain == 0 ? grain_for(ex, n) : grain < n ? grain : n;
     thrum_future_t *helpers[HELPERS_MAX];
     size_t count = 0;
     const size_t wanted = helpers_for(ex, (n + loop.grain - 1) / loop.grain);
