@@ -94,6 +94,23 @@ Test(queue_join, the_last_done_lets_every_joiner_go)
     }
 }
 
+/* It waits for a moment at which nothing is unfinished; what comes after that is not its business. */
+Test(queue_join, one_moment_is_enough)
+{
+    for (int round = 0; round < 300; round++) {
+        struct call joiner;
+        thrum_queue_t *q = queue_of_numbers(THRUM_FIFO, 8);
+        fill(q, 0, 1);
+        call_begin(&joiner, q);
+        call_asleep(&joiner, call_join);
+        EXPECT_CALL(0, thrum_queue_task_done(q));
+        fill(q, 1, 1);
+        cr_expect_eq(call_join_thread(&joiner), 0);
+        cr_expect_eq(thrum_queue_unfinished(q), 1u);
+        thrum_queue_destroy(q);
+    }
+}
+
 Test(queue_join, a_joiner_can_be_cancelled)
 {
     for (EACH_SHAPE(shape)) {

@@ -82,8 +82,7 @@ static bool exists(const struct cell *cell)
     case GET_MANY:
         return cell->form != TRY;
     default:
-        return cell->form == PLAIN &&
-               (cell->op != ABORT || cell->unfinished || items_in(cell->state) == 0);
+        return cell->form == PLAIN;
     }
 }
 
