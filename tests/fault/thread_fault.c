@@ -278,3 +278,24 @@ Test(thread, timers_start_once_there_is_a_thread, .init = count_memory)
     thi_fault_arm(THI_FAULT_THREAD, 0);
     thrum_timer_release(t);
 }
+
+static void give_and_release(thrum_timer_t *t, void *arg)
+{
+    thrum_timer_release(t);
+    give(t, arg);
+}
+
+Test(thread, timers_leave_nothing_behind, .init = count_memory)
+{
+    static thrum_sem_t s = THRUM_SEM_INIT(0);
+    for (int i = 0; i < 100; i++) {
+        thrum_timer_t *t = NULL;
+        EXPECT_CALL(0, thrum_timer_create(&t, i % 2 == 0 ? give : give_and_release, &s));
+        EXPECT_CALL(0, thrum_timer_start(t, 0));
+        if (i % 2 == 0)
+            thrum_timer_release(t);
+        EXPECT_CALL(0, thrum_sem_acquire(&s));
+    }
+    while (thi_load_relaxed(&bytes_in_use) != 16 * sizeof(void *)) /* the heap */
+        sched_yield();
+}

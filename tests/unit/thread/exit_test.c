@@ -1,9 +1,12 @@
+#include <limits.h>
+
 #include <criterion/criterion.h>
 
 #include <thrum/thrum.h>
 
 #include "support/child.h"
 #include "support/expect.h"
+#include "thread/object.h"
 
 /* What happens to threads when the process ends, and when it forks. Each child of a test ends by exit;
  * an exit handler older than the library's ends it for good, without the test framework's. */
@@ -422,6 +425,40 @@ Test(exit, of_a_child_that_a_thread_has_forked, .init = before_anything)
     release_threads();
 }
 
+/* The forker is a thread like any other in the child: exit waits for it when another calls that. */
+static int one_finished(void)
+{
+    return thi_load_relaxed(&finished) == 1 ? FINE : BAD;
+}
+
+static void end_while_another_exits(void)
+{
+    if (!CHILD_MAY_START_THREADS)
+        return;
+    last_look = one_finished;
+    must(atexit(let_them_finish));
+    must(thrum_thread_spawn(NULL, call_exit, NULL, &daemon_config));
+    finish_in_exit(NULL, NULL);
+    pthread_exit(NULL);
+}
+
+static int fork_and_end(void *arg, void **result)
+{
+    *(int *)arg = in_child(end_while_another_exits);
+    *result = NULL;
+    return 0;
+}
+
+Test(exit, of_a_forked_child_waits_for_the_thread_that_forked, .init = before_anything)
+{
+    int status = 0;
+    thrum_thread_t *t = NULL;
+    EXPECT_CALL(0, thrum_thread_spawn(&t, fork_and_end, &status, NULL));
+    EXPECT_CALL(0, thrum_thread_join(t, NULL));
+    cr_expect_eq(status, FINE);
+    thrum_thread_release(t);
+}
+
 static void *fork_from_stranger(void *arg)
 {
     *(int *)arg = in_child(look_around_in_child);
@@ -438,6 +475,57 @@ Test(exit, of_a_child_that_a_stranger_has_forked, .init = before_anything)
     cr_assert_eq(pthread_join(thread, NULL), 0);
     cr_expect_eq(status, FINE);
     release_threads();
+}
+
+/* A thread that has ended, but is held up on its way out of the system. */
+static pthread_key_t late;
+static uint32_t rounds;
+static int hold_up[2];
+
+static void end_late(void *value)
+{
+    char byte = 0;
+    if (++rounds < PTHREAD_DESTRUCTOR_ITERATIONS)
+        pthread_setspecific(late, value);
+    else if (read(hold_up[0], &byte, 1) != 1)
+        abort();
+}
+
+static int end_later(void *arg, void **result)
+{
+    *result = arg;
+    return pthread_setspecific(late, &late);
+}
+
+static void join_late(void)
+{
+    void *result = NULL;
+    if (thrum_thread_join(ended, &result) != 0 || result != &late)
+        _exit(10);
+    thrum_thread_release(ended);
+}
+
+static int join_ended(void *arg)
+{
+    (void)arg;
+    return thrum_thread_join(ended, NULL);
+}
+
+Test(exit, of_a_child_knows_what_had_ended_in_the_parent, .init = before_anything)
+{
+    struct caller joiner; /* does not exist in the child either */
+    cr_assert_eq(pipe(hold_up), 0);
+    cr_assert_eq(pthread_key_create(&late, end_late), 0);
+    cr_assert_eq(thrum_thread_spawn(&ended, end_later, &late, NULL), 0);
+    while (thrum_thread_alive(ended))
+        sched_yield();
+    cr_expect_eq(in_child(join_late), FINE);
+    caller_start(&joiner, join_ended, NULL);
+    await_word(&ended->native, THI_NATIVE_TAKEN);
+    cr_expect_eq(in_child(join_late), FINE);
+    cr_expect_eq(write(hold_up[1], "", 1), 1);
+    cr_expect_eq(caller_join(&joiner), 0);
+    thrum_thread_release(ended);
 }
 
 static int keep_starting(void *arg)

@@ -356,6 +356,7 @@ static void expect_forgotten_before_the_end(thrum_fn remember, bool daemon)
 
 Test(thread, destructors_run_before_its_end)
 {
+    joined(spawned(hand_back, NULL), 0); /* the library's keys are older: they come first */
     cr_assert_eq(pthread_key_create(&system_memory, forget_slowly), 0);
     expect_forgotten_before_the_end(remember_by_local, false);
     expect_forgotten_before_the_end(remember_by_key, false);
@@ -504,7 +505,7 @@ Test(thread, name_is_kept_whole_and_shown_by_the_system)
     cr_expect_str_eq(thrum_thread_name(t), LONG_NAME);
     expect_system_name(t, KEPT_NAME);
     EXPECT_CALL(0, thrum_thread_set_name(t, thrum_thread_name(t) + 2));
-    cr_expect_str_eq(thrum_thread_name(t), LONG_NAME + 2);
+    cr_expect_str_eq(thrum_thread_name(t), &LONG_NAME[2]);
     EXPECT_CALL(0, thrum_thread_set_name(t, "short"));
     EXPECT_CALL(0, thrum_thread_set_name(t, thrum_thread_name(t) + 1));
     cr_expect_str_eq(thrum_thread_name(t), "hort");

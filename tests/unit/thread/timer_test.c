@@ -204,6 +204,45 @@ Test(timer, with_a_period_runs_until_its_function_calls_it_off)
     thrum_timer_release(t);
 }
 
+/* How long a run takes moves none of the later ones: each is due after the end of the one before, but by
+ * the clock of the first. */
+struct drift {
+    thrum_time_t due; /* of the first run, at the latest; set before that */
+    thrum_time_t ended;
+    int64_t period;
+    unsigned drifted;
+    thrum_sem_t done;
+};
+
+static void take_half_a_period(thrum_timer_t *t, void *arg)
+{
+    struct drift *d = arg;
+    const uint64_t turn = thrum_timer_runs(t) + thrum_timer_skipped(t) - 1;
+    d->drifted += d->due + (int64_t)turn * d->period <= d->ended;
+    if (thrum_sleep(d->period / 2) != 0)
+        abort();
+    d->ended = thrum_now();
+    if (thrum_timer_runs(t) == 20 && thrum_timer_cancel(t))
+        give(t, &d->done);
+}
+
+Test(timer, does_not_drift)
+{
+    struct held h = {THRUM_SEM_INIT(0), THRUM_EVENT_INIT, 0};
+    struct drift d = {.period = THRUM_MS(1), .done = THRUM_SEM_INIT(0)};
+    thrum_timer_t *t = made(take_half_a_period, &d);
+    thrum_timer_t *first = made(hold, &h);
+    EXPECT_CALL(0, thrum_timer_start(first, 0));
+    EXPECT_CALL(0, thrum_sem_acquire(&h.began)); /* nothing else runs meanwhile */
+    EXPECT_CALL(0, thrum_timer_start_periodic(t, 0, d.period));
+    d.due = thrum_now();
+    thrum_event_set(&h.go);
+    EXPECT_CALL(0, thrum_sem_acquire(&d.done));
+    cr_expect_eq(d.drifted, 0u);
+    given_up(t);
+    given_up(first);
+}
+
 static void take_five_periods(thrum_timer_t *t, void *arg)
 {
     struct clocked *c = arg;
