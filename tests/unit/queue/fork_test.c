@@ -1,3 +1,5 @@
+#include <poll.h>
+
 #include "queue/shapes.h"
 #include "support/child.h"
 
@@ -42,6 +44,51 @@ Test(queue_fork, a_child_has_a_copy)
         EXPECT_CALL(0, thrum_queue_tryget(q, &item));
         cr_expect_eq(item, 7u);
         EXPECT_CALL(0, thrum_queue_put(q, &item));
+        thrum_queue_destroy(q);
+    }
+}
+
+static bool readable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, 0) == 1;
+}
+
+static int use_copy_without_looking(void *arg)
+{
+    uint32_t item = 0;
+    return thrum_queue_get(arg, &item);
+}
+
+/* Its parent's copy of the queue is empty, whatever it does. */
+static int use_descriptor(void *arg)
+{
+    thrum_queue_t *q = arg;
+    uint32_t item = 0;
+    int fd = -1;
+    if (thrum_queue_put(q, &item) != 0)
+        return 1;
+    if (thrum_queue_fd(q, &fd) != 0 || !readable(fd))
+        return 2;
+    if (thrum_queue_get(q, &item) != 0 || readable(fd))
+        return 3;
+    return thrum_queue_put(q, &item) == 0 && readable(fd) ? 0 : 4;
+}
+
+Test(queue_fork, a_childs_descriptor_is_its_own)
+{
+    for (EACH_SHAPE(shape)) {
+        int fd = -1;
+        uint32_t item = 0;
+        thrum_queue_t *q = queue_of_numbers(shape->order, shape->capacity);
+        EXPECT_CALL(0, thrum_queue_fd(q, &fd));
+        cr_expect_eq(child_run(use_descriptor, q), 0, "%s", shape->name);
+        cr_expect_not(readable(fd), "the child's item");
+        fill(q, 1, 1);
+        cr_expect_eq(child_run(use_copy_without_looking, q), 0, "%s", shape->name);
+        cr_expect(readable(fd), "the child has got its own copy");
+        EXPECT_CALL(0, thrum_queue_get(q, &item));
+        cr_expect_not(readable(fd));
         thrum_queue_destroy(q);
     }
 }
