@@ -1,5 +1,7 @@
 #include "harness.h"
 
+#include <sys/resource.h>
+
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -37,7 +39,11 @@ void take_options(int argc, char **argv)
             !take_flag(argv[i], "--idle_ms", &options.idle_ms) &&
             !take_flag(argv[i], "--wake_rounds", &options.wake_rounds) &&
             !take_flag(argv[i], "--items", &options.items) &&
-            !take_flag(argv[i], "--unbounded_items", &options.unbounded_items)) {
+            !take_flag(argv[i], "--unbounded_items", &options.unbounded_items) &&
+            !take_flag(argv[i], "--tasks", &options.tasks) &&
+            !take_flag(argv[i], "--fib", &options.fib) &&
+            !take_flag(argv[i], "--tree", &options.tree) &&
+            !take_flag(argv[i], "--elements", &options.elements)) {
             std::fprintf(stderr, "%s: unknown argument %s\n", argv[0], argv[i]);
             std::exit(2);
         }
@@ -87,6 +93,23 @@ void sleep_ms(int ms)
     timespec t = {ms / 1000, ms % 1000 * 1000000L};
     while (nanosleep(&t, &t) != 0) {
     }
+}
+
+double processor_us()
+{
+    rusage usage;
+    must(getrusage(RUSAGE_SELF, &usage) == 0);
+    auto us = [](const timeval &t) {
+        return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_usec);
+    };
+    return us(usage.ru_utime) + us(usage.ru_stime);
+}
+
+double median(std::vector<double> &values)
+{
+    auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
 }
 
 /* The fastest of many short runs: an interruption can only make a run longer. */

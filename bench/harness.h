@@ -39,6 +39,10 @@ struct Options {
     int wake_rounds = 300;  /* --wake_rounds: rounds of which the median is taken */
     int items = 4000000;    /* --items: how many go through a queue */
     int unbounded_items = 10000000; /* --unbounded_items: how many one has to hold */
+    int tasks = 1000000;            /* --tasks: how many go to a pool */
+    int fib = 27;                   /* --fib: which Fibonacci number is forked and joined */
+    int tree = 20;                  /* --tree: how deep a tree of tasks is */
+    int elements = 10000000;        /* --elements: how many a loop and a map have */
 };
 extern Options options;
 
@@ -99,11 +103,13 @@ template <class Body> void add_window(const Workload &w, const char *adapter, Bo
 /* What an adapter cannot do, or does differently: `static constexpr unsigned marks` in it. The report
  * says so beside its figures; MARKS in bench/results.py knows the counters. */
 enum Mark : unsigned {
-    polls = 1,        /* cannot sleep: who has to wait keeps a processor busy */
-    no_close = 2,     /* cannot be closed */
-    no_bound = 4,     /* puts never wait, however full it is */
-    per_producer = 8, /* the order of different producers' items may change */
-    one_each = 16,    /* one producer and one consumer only */
+    polls = 1,         /* cannot sleep: who has to wait keeps a processor busy */
+    no_close = 2,      /* cannot be closed */
+    no_bound = 4,      /* puts never wait, however full it is */
+    per_producer = 8,  /* the order of different producers' items may change */
+    one_each = 16,     /* one producer and one consumer only */
+    waiter_works = 32, /* the thread that waits is one of the two that work */
+    runs_inline = 64,  /* a task runs at once in its submitter when many are queued */
 };
 
 template <class Adapter, class = void> constexpr unsigned marks_of = 0;
@@ -116,7 +122,9 @@ template <class Adapter> void mark(benchmark::State &state)
                                                               {no_close, "no_close"},
                                                               {no_bound, "no_bound"},
                                                               {per_producer, "per_producer"},
-                                                              {one_each, "one_each"}};
+                                                              {one_each, "one_each"},
+                                                              {waiter_works, "waiter_works"},
+                                                              {runs_inline, "runs_inline"}};
     for (const auto &[bit, name] : counters)
         if ((marks_of<Adapter> & bit) != 0)
             state.counters[name] = 1;
@@ -130,6 +138,11 @@ inline std::int64_t now_ns()
 }
 
 void sleep_ms(int ms);
+
+/* Processor time that the process has used, in microseconds. */
+double processor_us();
+
+double median(std::vector<double> &values);
 
 inline void cpu_relax()
 {

@@ -2,8 +2,6 @@
  * Threads that wait must cost nothing: the processor time that a process with eight parked threads
  * uses in a second.
  */
-#include <sys/resource.h>
-
 #include "waits.h"
 
 using namespace bench;
@@ -61,16 +59,6 @@ template <class F> struct Parking {
         cond.broadcast();
     }
 };
-
-double processor_us()
-{
-    rusage usage;
-    must(getrusage(RUSAGE_SELF, &usage) == 0);
-    auto us = [](const timeval &t) {
-        return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_usec);
-    };
-    return us(usage.ru_utime) + us(usage.ru_stime);
-}
 
 /* Microseconds of processor time per second while two threads each wait for a mutex, a semaphore, an
  * event and a condition. It lies if the threads have not settled yet (they are given 20 ms), or if

@@ -114,13 +114,6 @@ template <class Event> struct Dormitory {
     }
 };
 
-double median(std::vector<double> &values)
-{
-    auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
-}
-
 /* Time from just before the set until the last of eight unpinned sleepers has read the clock, and the
  * length of the set call; medians of the rounds. It lies if a thread was not asleep yet (its state is
  * read from /proc) or if the setter hinders the woken (it goes to sleep as soon as it has set). */
