@@ -45,6 +45,10 @@ def parse_arguments():
     p.add_argument("--wake-rounds", required=True)
     p.add_argument("--items", required=True)
     p.add_argument("--unbounded-items", required=True)
+    p.add_argument("--tasks", required=True)
+    p.add_argument("--fib", required=True)
+    p.add_argument("--tree", required=True)
+    p.add_argument("--elements", required=True)
     p.add_argument("--filter", type=regular_expression, required=True)
     p.add_argument("--no-peers", action="store_true")
     p.add_argument("--json", type=pathlib.Path, required=True)
@@ -138,6 +142,10 @@ def start(group, options):
         f"--wake_rounds={options.wake_rounds}",
         f"--items={options.items}",
         f"--unbounded_items={options.unbounded_items}",
+        f"--tasks={options.tasks}",
+        f"--fib={options.fib}",
+        f"--tree={options.tree}",
+        f"--elements={options.elements}",
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=options.timeout)

@@ -28,6 +28,12 @@ COLOURS = {
     "boost": "#17a2a2",
     "boost_spsc": "#0b6b6b",
     "ck_ring": "#c77dbb",
+    "pthreads_create_join": "#b0bcc6",
+    "std_async": "#2e86ab",
+    "tbb_enqueue": "#c77dbb",
+    "uv": "#b5651d",
+    "asio": "#17a2a2",
+    "openmp": "#e09f3e",
 }
 FLOOR_COLOUR = "#a0a7ad"
 

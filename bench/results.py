@@ -27,6 +27,10 @@ METRICS = {
     "last_awake_us": Metric("", "us"),
     "set_call_us": Metric("_set_call", "us"),
     "processor_us": Metric("", "us", resolution=1.0),
+    "ns_per_task": Metric("", "ns"),
+    "roundtrip_us": Metric("", "us"),
+    "ms": Metric("", "ms"),
+    "growth_kib": Metric("_growth", "KiB", resolution=256.0),  # the kernel counts pages late
     "bytes": Metric("", "bytes"),
     "bytes_per_item": Metric("_bytes_per_item", "bytes"),
 }
@@ -39,6 +43,8 @@ MARKS = {
     "no_bound": ("u", "unbounded: a put never waits"),
     "per_producer": ("o", "keeps the order of one producer's items only"),
     "one_each": ("1", "for one producer and one consumer only"),
+    "waiter_works": ("w", "the thread that waits is one of the two that work"),
+    "runs_inline": ("i", "where many tasks are queued, a submit runs its task itself"),
 }
 
 # Topics in the order of the report, and the counters that their programs give.
@@ -51,6 +57,10 @@ TOPICS = {
     "queue": ("Queues between producers and consumers", ["mitems"]),
     "queue_time": ("Queues: what one item costs", []),
     "queue_growth": ("Queues that grow", ["mitems", "bytes_per_item"]),
+    "pool": ("Thread pools: what a task costs", ["ns_per_task", "roundtrip_us"]),
+    "pool_fork": ("Thread pools: tasks that submit tasks", ["ms"]),
+    "pool_loop": ("Thread pools: loops", ["ms"]),
+    "pool_map": ("Thread pools: maps", ["ns_per_task", "growth_kib"]),
     "rwlock": ("Readers side by side", ["mops"]),
     "idle": ("Threads that wait", ["processor_us"]),
     "size": ("Sizes", ["bytes"]),
@@ -132,8 +142,9 @@ class Row:
         return {a: self.value(a) for a in names}
 
     def best_peer(self, among=()):
-        """The best library; the floor only where there is no library to compare with."""
-        peers = {a: value for a, value in self.peers().items() if not among or a in among}
+        """The best library; the floor only where there is no library to compare with. `among` these
+        only, where the baseline may be one."""
+        peers = {a: self.value(a) for a in among if a in self.samples} if among else self.peers()
         candidates = [a for a in peers if not is_floor(a)] or list(peers)
         if not candidates:
             return None
