@@ -22,7 +22,7 @@ packages() {
     test) echo libcriterion-dev libjemalloc-dev libuv1-dev clang libclang-rt-dev clang-format binutils \
         python3 ;;
     bench) echo libbenchmark-dev libjemalloc-dev libnsync-dev libabsl-dev libglib2.0-dev libtbb-dev \
-        libconcurrentqueue-dev libck-dev libboost-dev gnuplot-nox python3 ;;
+        libuv1-dev libconcurrentqueue-dev libck-dev libboost-dev gnuplot-nox python3 ;;
     tidy) echo clang-tidy ;;
     *)
         printf 'setup: no group %s\n' "$1" >&2
