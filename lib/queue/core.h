@@ -31,7 +31,8 @@ typedef struct thi_order {
     size_t (*get)(thrum_queue_t *q, void *items, size_t n, int *why);
 
     /* Under the bucket of the sleepers' queue: whether a put (get) would still have to wait. If so, it
-     * is seen to that the next get (put) will look for sleepers. */
+     * is seen to that the next get (put) will look for sleepers. The descriptor asks the second under no
+     * lock: nobody clears a mark while the queue is empty. */
     bool (*must_wait_to_put)(void *q);
     bool (*must_wait_to_get)(void *q);
 
