@@ -575,3 +575,19 @@ SIM_TEST(queue, the_descriptor_beside_another_wake_up, .tasks = 2, .schedules = 
     sim_check(sim_signal(watch.fd));
     queue_settle(&w);
 }
+
+/* What a bounded queue has reserved it keeps. */
+SIM_TEST(queue, a_bounded_one_needs_no_more_memory, .tasks = 1, .schedules = 10)
+{
+    thrum_queue_t *q = queue_make(sim_random(2) == 0 ? THRUM_LIFO : THRUM_PRIORITY, 64, 4);
+    uint32_t item = 0;
+    for (unsigned i = 0; i < 64; i++)
+        sim_check(thrum_queue_tryput(q, &item) == 0);
+    while (thrum_queue_tryget(q, &item) == 0) {
+    }
+    thi_fault_arm(THI_FAULT_ALLOC, 1);
+    for (unsigned i = 0; i < 64; i++)
+        sim_check(thrum_queue_tryput(q, &item) == 0);
+    thi_fault_arm(THI_FAULT_ALLOC, 0);
+    thrum_queue_destroy(q);
+}
