@@ -185,6 +185,12 @@ int thrum_queue_get_many(thrum_queue_t *q, void *items, size_t n, size_t *done,
     return got != 0 ? 0 : why;
 }
 
+size_t thi_queue_get_now(thrum_queue_t *q, void *items, size_t n)
+{
+    int why = 0;
+    return q->order->get(q, items, n, &why);
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Closing
  */
@@ -230,6 +236,11 @@ size_t thrum_queue_capacity(const thrum_queue_t *q)
 bool thrum_queue_empty(const thrum_queue_t *q)
 {
     return thrum_queue_size(q) == 0;
+}
+
+bool thi_queue_is_closed(const thrum_queue_t *q)
+{
+    return q->order->closed(q);
 }
 
 bool thrum_queue_full(const thrum_queue_t *q)

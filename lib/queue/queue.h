@@ -36,6 +36,12 @@ void thi_case_register(thrum_case_kind_t kind, const thi_case_kind_t *table);
 /* How a getter of the queue sleeps. `validate(arg)` may be wrapped: it has to be asked last. */
 thi_park_t thi_queue_park_get(thrum_queue_t *q);
 
+/* Gets up to n items that are there, and never waits. Returns how many. */
+size_t thi_queue_get_now(thrum_queue_t *q, void *items, size_t n);
+
+/* Whether it is closed: then nothing will be put any more, and all that was put is seen. */
+bool thi_queue_is_closed(const thrum_queue_t *q);
+
 /* Wakes up to n sleeping getters though nothing was put, and hands them `given`. Returns how many. */
 unsigned thi_queue_wake_getters(thrum_queue_t *q, unsigned n, uint32_t given);
 

@@ -128,14 +128,15 @@ static void stats(thrum_executor_t *ex, thrum_executor_stats_t *s)
     thi_pool_t *pool = pool_of(ex);
     thi_lock(&pool->crew_lock, THI_RANK_CREW);
     const size_t alive = pool->alive;
-    const size_t waiting_spares = pool->made - pool->workers - pool->called;
+    const size_t made = pool->made;
+    const size_t waiting_spares = made - pool->workers - pool->called;
     thi_unlock(&pool->crew_lock, THI_RANK_CREW);
     size_t busy = 0;
     s->completed = thi_load_relaxed(&pool->completed);
     s->failed = thi_load_relaxed(&pool->failed);
     s->cancelled = thi_load_relaxed(&pool->cancelled);
     s->queued = thrum_queue_size(pool->queue);
-    for (size_t i = 0; i < pool->made; i++) {
+    for (size_t i = 0; i < made; i++) {
         const thi_worker_t *worker = &pool->crew[i];
         const uint32_t depth = thi_load_relaxed(&worker->depth);
         busy += depth != 0;
@@ -180,10 +181,8 @@ void thi_pool_unref(thi_pool_t *pool)
 
 void thi_pool_close(thi_pool_t *pool)
 {
-    /* The queue first: a worker that sees the pool closing may find nothing and go, and after that
-     * nobody may be able to put. */
-    (void)thrum_queue_close(pool->queue); /* fails only where a fork has left nobody to tell */
     thi_store_release(&pool->closing, 1u);
+    (void)thrum_queue_close(pool->queue); /* fails only where a fork has left nobody to tell */
     thi_standins_dismiss(pool);
 }
 

@@ -100,6 +100,10 @@ static inline void thi_pool_pushed(thi_pool_t *pool)
 /* Whether a task is queued anywhere. */
 bool thi_pool_has_work(const thi_pool_t *pool);
 
+/* Whether the pool is closed and nothing is queued. It is not over before its queue is closed: a submit
+ * that has not seen the pool closing may still put. */
+bool thi_pool_is_over(const thi_pool_t *pool);
+
 /* Takes a task out of any deque or the queue, to be cancelled. */
 bool thi_pool_take_any(thi_pool_t *pool, thi_task_t *task);
 

@@ -72,7 +72,7 @@ static void wake_called(thi_pool_t *pool)
  * there only: it goes as soon as it finds nothing. */
 static void stand_in(thi_pool_t *pool)
 {
-    if (thi_load_acquire(&pool->closing) != 0 && !thi_pool_has_work(pool))
+    if (thi_pool_is_over(pool))
         return;
     thi_lock(&pool->crew_lock, THI_RANK_CREW);
     const bool nobody = awake(pool) == 0 && pool->alive != 0;

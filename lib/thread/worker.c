@@ -93,11 +93,13 @@ static bool steal(thi_worker_t *worker, thi_task_t *task)
 static bool take_some(thi_worker_t *worker, thi_task_t *task)
 {
     thi_task_t tasks[BATCH];
-    size_t count = 0;
     thi_pool_t *pool = worker->pool;
     size_t wanted = thrum_queue_size(pool->queue) / pool->workers / 2;
     wanted = wanted < 1 || pool->config.backlog != 0 ? 1 : wanted < BATCH ? wanted : BATCH;
-    if (thrum_queue_get_many(pool->queue, tasks, wanted, &count, 0) != 0)
+    /* No wait, not even a short one: it could be taken for the sleep of sleep_until_work, and given the
+     * token. */
+    size_t count = thi_queue_get_now(pool->queue, tasks, wanted);
+    if (count == 0)
         return false;
     *task = tasks[0];
     if (count == 1)
@@ -129,6 +131,11 @@ bool thi_pool_has_work(const thi_pool_t *pool)
         if (!thi_deque_is_empty(&pool->crew[i].deque))
             return true;
     return !thrum_queue_empty(pool->queue);
+}
+
+bool thi_pool_is_over(const thi_pool_t *pool)
+{
+    return thi_queue_is_closed(pool->queue) && !thi_pool_has_work(pool);
 }
 
 bool thi_pool_take_any(thi_pool_t *pool, thi_task_t *task)
@@ -224,7 +231,8 @@ static bool must_sleep(void *arg)
     return s->nothing_queued(s->queue);
 }
 
-static void sleep_until_work(thi_worker_t *worker)
+/* False: something kept it awake. */
+static bool sleep_until_work(thi_worker_t *worker)
 {
     thi_pool_t *pool = worker->pool;
     thi_park_t park = thi_queue_park_get(pool->queue);
@@ -235,19 +243,24 @@ static void sleep_until_work(thi_worker_t *worker)
     drop_token(worker);
     thi_fetch_add_relaxed(&pool->sleepers, 1u);
     thi_fence_heavy(); /* with the light one of thi_pool_pushed */
-    if (thi_lot_park(&park, THRUM_FOREVER) == 0)
+    const bool slept = thi_lot_park(&park, THRUM_FOREVER) == 0;
+    if (slept)
         worker->searches = park.given == THI_GIVEN_SEARCH;
     thi_fetch_sub_relaxed(&pool->sleepers, 1u);
+    return slept;
+}
+
+/* Who could not sleep has dropped its token, but pushes before that have relied on it (I1): there may be
+ * more than it finds now. And a queue that has a new ring and nothing in it is moved on by a get only. */
+static bool look_again(thi_worker_t *worker, thi_task_t *task)
+{
+    (void)take_token(worker);
+    return thrum_queue_tryget(worker->pool->queue, task) == 0;
 }
 
 /* ------------------------------------------------------------------------------------------------
  * Life
  */
-
-static bool is_over(const thi_pool_t *pool)
-{
-    return thi_load_acquire(&pool->closing) != 0 && !thi_pool_has_work(pool);
-}
 
 /* False: the pool is closed and nothing is left, or a spare worker is not needed any more. */
 static bool next(thi_worker_t *worker, thi_task_t *task)
@@ -258,11 +271,14 @@ static bool next(thi_worker_t *worker, thi_task_t *task)
             found(worker);
             return true;
         }
-        if (is_over(pool)) {
+        if (thi_pool_is_over(pool)) {
             drop_token(worker);
             return false;
         }
-        sleep_until_work(worker);
+        if (!sleep_until_work(worker) && look_again(worker, task)) {
+            found(worker);
+            return true;
+        }
         if (worker->spare && !thi_standin_goes_on(worker))
             return false;
     }
@@ -325,13 +341,14 @@ static void worker_main(void *arg)
     if (begin(worker)) {
         while (!worker->spare || thi_standin_wait(worker)) {
             work(worker);
-            if (!worker->spare || is_over(pool)) /* should more come: thi_crew_leave */
+            if (!worker->spare || thi_pool_is_over(pool)) /* should more come: thi_crew_leave */
                 break;
         }
         if (pool->config.fini != NULL)
             pool->config.fini(pool->config.ctx);
     } else {
         break_pool(pool);
+        thi_pool_drain(pool); /* a spare one was called for it: nobody else would come */
     }
     finish(worker);
     if (thi_crew_leave(worker)) {
