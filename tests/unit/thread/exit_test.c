@@ -305,7 +305,7 @@ static void exit_among_starts(void)
         sched_yield();
 }
 
-Test(exit, while_threads_are_being_started, .init = before_anything)
+Test(exit, comes_to_an_end_while_threads_are_being_started, .init = before_anything)
 {
     for (int i = 0; i < 20; i++)
         cr_expect_eq(in_child(exit_among_starts), FINE);

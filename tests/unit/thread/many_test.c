@@ -1,0 +1,65 @@
+#include <dirent.h>
+#include <sched.h>
+
+#include <criterion/criterion.h>
+
+#include <thrum/thrum.h>
+
+#include "support/expect.h"
+
+#define LONG_NAME "a name that is longer than the system keeps"
+
+static int hand_back(void *arg, void **result)
+{
+    *result = arg;
+    return 0;
+}
+
+static size_t bytes_in_use;
+
+static void *count_allocation(size_t size, size_t alignment, void *ctx)
+{
+    (void)alignment;
+    (void)ctx;
+    thi_fetch_add_relaxed(&bytes_in_use, size);
+    return malloc(size);
+}
+
+static void count_release(void *old, size_t size, size_t alignment, void *ctx)
+{
+    (void)alignment;
+    (void)ctx;
+    thi_fetch_sub_relaxed(&bytes_in_use, size);
+    free(old);
+}
+
+static size_t tasks(void)
+{
+    size_t count = 0;
+    DIR *dir = opendir("/proc/self/task");
+    while (dir != NULL && readdir(dir) != NULL)
+        count++;
+    closedir(dir);
+    return count;
+}
+
+Test(many, threads_leave_nothing_behind, .timeout = 60)
+{
+    const thrum_allocator_t counting = {
+        .size = sizeof counting, .allocate = count_allocation, .release = count_release};
+    thrum_thread_config_t config = THRUM_THREAD_CONFIG_INIT;
+    config.name = LONG_NAME;
+    EXPECT_CALL(0, thrum_set_allocator(&counting));
+    const size_t tasks_before = tasks();
+    for (int i = 0; i < 10000; i++) {
+        thrum_thread_t *t = NULL;
+        cr_assert_eq(thrum_thread_create(&t, hand_back, NULL, &config), 0);
+        cr_assert_eq(thrum_thread_start(t), 0);
+        cr_assert_eq(thrum_thread_join(t, NULL), 0);
+        thrum_thread_release(t);
+    }
+    cr_expect_eq(thi_load_relaxed(&bytes_in_use), 0u);
+    while (tasks() != tasks_before)
+        sched_yield();
+    cr_expect_leq(thi_strand_slots(), 8u);
+}
