@@ -132,6 +132,12 @@ static inline void open_and_destroy(thrum_executor_t *pool, struct gate *g)
     thrum_executor_destroy(pool);
 }
 
+static inline void await_reaches(const uint32_t *word, uint32_t value)
+{
+    while (thi_load_acquire(word) < value)
+        sched_yield();
+}
+
 /* --- callers -------------------------------------------------------------------------------------- */
 
 static inline int wait_for_future(void *f)
