@@ -13,6 +13,7 @@ struct many {
     thrum_wait_mode_t mode;
     thi_waiter_t *waiters;
     unsigned char *entered; /* one for each future */
+    size_t seen;            /* how many had ended at the last look, and were not enough */
 };
 
 static size_t count_ended(const struct many *m)
@@ -31,16 +32,17 @@ static bool any_failed(const struct many *m)
     return false;
 }
 
-static bool is_satisfied(const struct many *m)
+static bool is_satisfied(struct many *m)
 {
     const size_t ended = count_ended(m);
+    m->seen = ended;
     if (ended == m->n || (ended != 0 && m->mode == THRUM_FIRST_COMPLETED))
         return true;
     return m->mode == THRUM_FIRST_ERROR && any_failed(m);
 }
 
 /* Runs tasks that nobody has started, if they wait for this very strand; until it is satisfied. */
-static bool help(const struct many *m, thi_strand_t *self)
+static bool help(struct many *m, thi_strand_t *self)
 {
     for (size_t i = 0; i < m->n; i++)
         if (thi_future_help(m->fs[i], self) && is_satisfied(m))
@@ -54,9 +56,13 @@ static bool help(const struct many *m, thi_strand_t *self)
 
 static bool enter_all(const struct many *m, thi_wait_t *wait)
 {
+    size_t ended = 0;
     for (size_t i = 0; i < m->n; i++) {
-        if (thrum_future_done(m->fs[i])) /* seen when we looked, and not enough */
+        if (thrum_future_done(m->fs[i])) {
+            if (++ended > m->seen && !THI_PLANT("future-wait-skips"))
+                return false;
             continue;
+        }
         m->entered[i] = thi_future_enter(m->fs[i], wait, &m->waiters[i], (uint32_t)i);
         if (m->entered[i] == 0)
             return false; /* ended meanwhile: look again */
@@ -86,7 +92,7 @@ static int sleep_once(const struct many *m, thi_strand_t *self, thrum_time_t dea
     return err;
 }
 
-static int wait_for(const struct many *m, thrum_time_t deadline)
+static int wait_for(struct many *m, thrum_time_t deadline)
 {
     thi_strand_t *self = thi_self();
     if (self == NULL)
