@@ -92,8 +92,7 @@ THI_COLD void thi_pool_wake_one(thi_pool_t *pool);
 static inline void thi_pool_pushed(thi_pool_t *pool)
 {
     thi_fence_light(); /* with the heavy one before a sleep: the sleeper sees the task, or we it */
-    if (THI_UNLIKELY(thi_load_relaxed(&pool->sleepers) != 0) &&
-        thi_load_relaxed(&pool->searching) == 0)
+    if (THI_UNLIKELY(thi_load_relaxed(&pool->sleepers) != 0))
         thi_pool_wake_one(pool);
 }
 

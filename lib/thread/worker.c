@@ -154,13 +154,33 @@ bool thi_pool_take_any(thi_pool_t *pool, thi_task_t *task)
  * Searching and sleeping
  */
 
+/* Pushes may have relied on the token until now: whoever looks for tasks next finds theirs. */
+static void give_up_token(thi_pool_t *pool)
+{
+    thi_store_release(&pool->searching, 0u);
+    thi_fence_full(); /* F2: with F1. The push sees the token given up, or who looks sees the task */
+}
+
+/* Under the bucket's lock, as must_sleep: if nobody is asleep, whoever will be looks after this. */
+static void settle_token(const thi_unparked_t *found, void *arg)
+{
+    if (found->count != 0)
+        found->first->given = THI_GIVEN_SEARCH;
+    else if (!THI_PLANT("pool-late-token"))
+        give_up_token(arg);
+}
+
 void thi_pool_wake_one(thi_pool_t *pool)
 {
     uint32_t nobody = 0;
-    if (!thi_cas_acq_rel(&pool->searching, &nobody, 1u))
+    const thi_park_t park = thi_queue_park_get(pool->queue);
+    thi_fence_full(); /* F1 */
+    if (thi_load_relaxed(&pool->searching) != 0 || !thi_cas_acq_rel(&pool->searching, &nobody, 1u))
         return;
-    if (thi_queue_wake_getters(pool->queue, 1, THI_GIVEN_SEARCH) == 0)
-        thi_store_release(&pool->searching, 0u); /* those were not asleep yet, and will look */
+    const unsigned woken = thi_lot_unpark(&(thi_unpark_t){
+        .key = park.key, .site = park.site, .n = 1, .settle = settle_token, .arg = pool});
+    if (THI_PLANT("pool-late-token") && woken == 0)
+        give_up_token(pool);
 }
 
 static bool take_token(thi_worker_t *worker)
@@ -176,7 +196,7 @@ static void drop_token(thi_worker_t *worker)
     if (!worker->searches)
         return;
     worker->searches = false;
-    thi_store_release(&worker->pool->searching, 0u);
+    give_up_token(worker->pool);
 }
 
 /* I2 */
