@@ -77,6 +77,9 @@ unsigned thi_cpu_current(void);
 
 void thi_cpu_pause(void);
 
+/* Lets other threads of the caller's priority run that wait for its processor. */
+void thi_thread_yield(void);
+
 /* Lets somebody else run who was interrupted and cannot say when he is through: first other threads
  * of the caller's priority, and, from `turns` 64 on, everybody, for a moment. */
 void thi_cpu_yield(unsigned turns);

@@ -136,6 +136,11 @@ void thi_cpu_pause(void)
 #endif
 }
 
+void thi_thread_yield(void)
+{
+    sched_yield();
+}
+
 void thi_cpu_yield(unsigned turns)
 {
     if (turns < 32) {

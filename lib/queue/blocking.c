@@ -20,6 +20,8 @@
 #define FLOW_TURNS 4u /* an item that came within so many turns was on its way */
 #define FLOW_MIN 4u   /* fewer than that in GAP_FLOW turns are no flow */
 #define FLOWS 1u
+#define YIELDS_MAX 8u /* a few microseconds where nobody else wants the processor */
+#define YIELDS_MIN 1u
 #define FLOW_REST 64u /* for so many waits it is not tried again */
 
 /* After so many turns the other one is taken for lost if it may have been lost in a fork. */
@@ -207,14 +209,36 @@ static size_t spin_for_it(const struct attempt *a, int *why)
     return done;
 }
 
+/* Who works on the other side may wait for this very processor. To let it run costs less than to be woken
+ * by it, as long as it has something to do; so a few turns before sleeping, fewer when they were in vain. */
+static size_t yield_for_it(const struct attempt *a, thi_strand_t *self, int *why)
+{
+    if (self->kind->relax == NULL || *why != EAGAIN)
+        return 0;
+    const uint32_t turns = self->yields != 0 ? self->yields : YIELDS_MAX;
+    size_t done = 0;
+    for (uint32_t i = 0; i < turns && done == 0 && *why == EAGAIN; i++) {
+        thi_thread_yield();
+        done = try_it(a, why);
+    }
+    if (done != 0)
+        self->yields = turns < YIELDS_MAX / 4 ? turns * 4 : YIELDS_MAX;
+    else if (turns > YIELDS_MIN)
+        self->yields = turns / 2;
+    return done;
+}
+
 static size_t wait_for_it(const struct attempt *a, thi_park_t *park, thrum_time_t deadline,
                           int *why)
 {
-    if (thi_self() == NULL) {
+    thi_strand_t *self = thi_self();
+    if (self == NULL) {
         *why = ENOMEM;
         return 0;
     }
     size_t done = spin_for_it(a, why);
+    if (done == 0)
+        done = yield_for_it(a, self, why);
     while (done == 0 && *why == EAGAIN) {
         const int err = thi_lot_park(park, deadline);
         if (err != 0 && err != EAGAIN) {

@@ -101,6 +101,7 @@ struct thi_strand {
     uint32_t watch_interval; /* mutex.c */
     uint32_t flow;           /* queue/blocking.c */
     uint64_t flow_gets;      /* queue/blocking.c */
+    uint32_t yields;         /* queue/blocking.c */
 
     /* Written by the strand around a sleep (or by who moves it to another queue), read by the
      * diagnosis at any time. `site` is NULL while it does not wait. */

@@ -91,6 +91,11 @@ void thi_fence_heavy(void)
 {
 }
 
+void thi_thread_yield(void)
+{
+    thi_cpu_pause();
+}
+
 void thi_cpu_yield(unsigned turns)
 {
     (void)turns;
