@@ -338,6 +338,8 @@ int thrum_thread_pool_create(thrum_executor_t **pool, const thrum_thread_pool_co
         config = &defaults;
     if (pool == NULL || !is_valid(config))
         return EINVAL;
+    if (thi_self() == NULL) /* now the library hears of forks, which is_forked needs */
+        return ENOMEM;
     thi_pool_t *built = build(config);
     if (built == NULL)
         return ENOMEM;
