@@ -86,6 +86,7 @@ static void age(thi_strand_t *strand)
     strand->watch_interval = strand->watch_skip;
     strand->flow = 0;
     strand->flow_gets = 0;
+    strand->yields = tired ? 1 : 0;
 }
 
 static void begin_strand(sim_task *task)
