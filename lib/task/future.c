@@ -204,9 +204,11 @@ int thrum_future_complete(thrum_future_t *f, void *value)
 {
     if (f == NULL || !settle(f))
         return EINVAL;
-    thrum_future_retain(f); /* I3: a sleeper may drop the caller's reference */
+    if (!THI_PLANT("future-not-kept"))
+        thrum_future_retain(f); /* I3: a sleeper may drop the caller's reference */
     thi_future_finish(f, 0, value);
-    thrum_future_release(f);
+    if (!THI_PLANT("future-not-kept"))
+        thrum_future_release(f);
     return 0;
 }
 
@@ -294,7 +296,7 @@ static bool must_wait(void *arg)
         if (has_ended(word))
             return false;
         /* W1: relaxed; the end swaps the word, so it sees this or comes before it. */
-    } while (!thi_cas_relaxed(&f->word, &word, word | SLEEPERS));
+    } while (!THI_PLANT("future-no-mark") && !thi_cas_relaxed(&f->word, &word, word | SLEEPERS));
     return true;
 }
 
@@ -419,6 +421,8 @@ int thi_future_add(thrum_future_t *f, void (*cb)(thrum_future_t *f, void *arg),
             return 0;
         }
         callback->next = callbacks_of(word);
+        if (THI_PLANT("future-late-callback"))
+            word = load(f);
         /* R3: release; pairs with the swap that ends it. */
     } while (!thi_cas_release(&f->word, &word, (uint64_t)(uintptr_t)callback | (word & FLAGS)));
     return 0;

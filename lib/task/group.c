@@ -61,6 +61,8 @@ static void count_end(thrum_group_t *g, const thi_strand_t *self)
     /* R1: release; pairs with A1. The last touch (I2). */
     if ((thi_fetch_add_acq_rel(&g->thrum_ended_elsewhere, ONE_END) & SLEEPER) != 0)
         thi_lot_unpark(&(thi_unpark_t){.key = g, .site = &site, .n = 1});
+    if (THI_PLANT("group-late-look") && thi_load_relaxed(&g->thrum_ended_elsewhere) == 0)
+        thi_lot_unpark(&(thi_unpark_t){.key = g, .site = &site, .n = 1});
 }
 
 thi_outcome_t thi_group_run(thrum_group_t *g, const thi_task_t *task, thi_strand_t *self)
@@ -162,7 +164,8 @@ static bool must_wait(void *arg)
         if (all_ended(g, word))
             return false;
         /* W1: an end that the look missed makes it fail; a later one sees the mark. */
-    } while (!thi_cas_relaxed(&g->thrum_ended_elsewhere, &word, word | SLEEPER));
+    } while (!THI_PLANT("group-no-mark") &&
+             !thi_cas_relaxed(&g->thrum_ended_elsewhere, &word, word | SLEEPER));
     return true;
 }
 

@@ -49,6 +49,10 @@ bool thi_deque_grow(thi_deque_t *deque)
         thi_slot_write(&array->slots[i & array->mask], &task);
     }
     thi_store_release(&deque->array, array); /* R2: release; pairs with A3 */
+    if (THI_PLANT("deque-frees-smaller")) {
+        thi_free(array->smaller, sizeof *old + (size_t)(old->mask + 1) * sizeof(thi_task_slot_t));
+        array->smaller = NULL;
+    }
     return true;
 }
 

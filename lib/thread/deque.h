@@ -77,6 +77,8 @@ static inline bool thi_deque_push(thi_deque_t *deque, const thi_task_t *task)
     const int64_t top = thi_load_acquire(&deque->top); /* A1: acquire; pairs with C1: I2 */
     if (THI_UNLIKELY(bottom - top > deque->array->mask) && !thi_deque_grow(deque))
         return false;
+    if (THI_PLANT("deque-publish-then-write"))
+        thi_store_release(&deque->bottom, bottom + 1);
     thi_slot_write(&deque->array->slots[bottom & deque->array->mask], task);
     thi_store_release(&deque->bottom, bottom + 1); /* R1: release; pairs with A2 */
     return true;
@@ -87,7 +89,7 @@ static inline bool thi_deque_win(thi_deque_t *deque, int64_t bottom)
 {
     thi_fence_light(); /* F1: with F2. The thief sees bottom lowered, or we see top raised */
     int64_t top = thi_load_relaxed(&deque->top);
-    if (THI_LIKELY(top < bottom))
+    if (THI_LIKELY(top < bottom) || THI_PLANT("deque-last-unclaimed"))
         return true;
     const bool won = top == bottom && thi_cas_acq_rel(&deque->top, &top, top + 1); /* C1 */
     thi_store_relaxed(&deque->bottom, bottom + 1);

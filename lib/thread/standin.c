@@ -92,7 +92,7 @@ void thi_worker_sleeps(thi_strand_t *self, bool sleeps)
         return;
     thi_lock(&pool->crew_lock, THI_RANK_CREW);
     pool->blocked = sleeps ? pool->blocked + 1 : pool->blocked - 1;
-    const bool nobody = sleeps && awake(pool) == 0;
+    const bool nobody = sleeps && awake(pool) == 0 && !THI_PLANT("pool-no-standin");
     thi_unlock(&pool->crew_lock, THI_RANK_CREW);
     if (nobody)
         stand_in(pool);
@@ -110,7 +110,7 @@ bool thi_crew_leave(thi_worker_t *worker)
         thi_store_relaxed(&worker->called, 0u);
     }
     const bool last = --pool->alive == 0;
-    const bool nobody = !last && awake(pool) == 0;
+    const bool nobody = !last && awake(pool) == 0 && !THI_PLANT("pool-leaves-alone");
     thi_unlock(&pool->crew_lock, THI_RANK_CREW);
     if (nobody) /* who sleeps in a task may have left something after the worker had looked */
         stand_in(pool);

@@ -107,7 +107,8 @@ static bool take_some(thi_worker_t *worker, thi_task_t *task)
     while (--count != 0)
         if (!thi_deque_push(&worker->deque, &tasks[count]))
             thi_worker_run(worker, &tasks[count]); /* no memory: now, and out of order */
-    thi_pool_pushed(pool); /* who looked while we had them in our hands found them nowhere */
+    if (!THI_PLANT("pool-takes-along"))
+        thi_pool_pushed(pool); /* who looked while we had them in our hands found them nowhere */
     return true;
 }
 
@@ -135,6 +136,8 @@ bool thi_pool_has_work(const thi_pool_t *pool)
 
 bool thi_pool_is_over(const thi_pool_t *pool)
 {
+    if (THI_PLANT("pool-over-too-early"))
+        return thi_load_acquire(&pool->closing) != 0 && !thi_pool_has_work(pool);
     return thi_queue_is_closed(pool->queue) && !thi_pool_has_work(pool);
 }
 
@@ -166,7 +169,7 @@ static void settle_token(const thi_unparked_t *found, void *arg)
 {
     if (found->count != 0)
         found->first->given = THI_GIVEN_SEARCH;
-    else if (!THI_PLANT("pool-late-token"))
+    else
         give_up_token(arg);
 }
 
@@ -177,10 +180,8 @@ void thi_pool_wake_one(thi_pool_t *pool)
     thi_fence_full(); /* F1 */
     if (thi_load_relaxed(&pool->searching) != 0 || !thi_cas_acq_rel(&pool->searching, &nobody, 1u))
         return;
-    const unsigned woken = thi_lot_unpark(&(thi_unpark_t){
+    (void)thi_lot_unpark(&(thi_unpark_t){
         .key = park.key, .site = park.site, .n = 1, .settle = settle_token, .arg = pool});
-    if (THI_PLANT("pool-late-token") && woken == 0)
-        give_up_token(pool);
 }
 
 static bool take_token(thi_worker_t *worker)
@@ -205,7 +206,8 @@ static void found(thi_worker_t *worker)
     if (!worker->searches)
         return;
     drop_token(worker);
-    if (thi_load_relaxed(&worker->pool->sleepers) != 0 && thi_pool_has_work(worker->pool))
+    if (thi_load_relaxed(&worker->pool->sleepers) != 0 && thi_pool_has_work(worker->pool) &&
+        !THI_PLANT("pool-found-alone"))
         thi_pool_wake_one(worker->pool);
 }
 
@@ -213,7 +215,8 @@ static void found(thi_worker_t *worker)
 static void hand_on(thi_worker_t *worker)
 {
     drop_token(worker);
-    if (thi_load_relaxed(&worker->pool->sleepers) != 0 && thi_pool_has_work(worker->pool))
+    if (thi_load_relaxed(&worker->pool->sleepers) != 0 && thi_pool_has_work(worker->pool) &&
+        !THI_PLANT("pool-spare-keeps-it"))
         thi_pool_wake_one(worker->pool);
 }
 
@@ -246,7 +249,7 @@ static bool must_sleep(void *arg)
     const thi_pool_t *pool = s->worker->pool;
     const size_t made = thi_load_acquire(&pool->made);
     for (size_t i = 0; i < made; i++)
-        if (!thi_deque_is_empty(&pool->crew[i].deque))
+        if (!thi_deque_is_empty(&pool->crew[i].deque) && !THI_PLANT("pool-no-look"))
             return false;
     return s->nothing_queued(s->queue);
 }
@@ -274,7 +277,8 @@ static bool sleep_until_work(thi_worker_t *worker)
  * more than it finds now. And a queue that has a new ring and nothing in it is moved on by a get only. */
 static bool look_again(thi_worker_t *worker, thi_task_t *task)
 {
-    (void)take_token(worker);
+    if (!THI_PLANT("pool-token-dropped"))
+        (void)take_token(worker);
     return thrum_queue_tryget(worker->pool->queue, task) == 0;
 }
 

@@ -4,10 +4,14 @@
  */
 #include "barrier_sim.c"
 #include "cond_sim.c"
+#include "deque_sim.c"
 #include "event_sim.c"
+#include "future_sim.c"
+#include "group_sim.c"
 #include "lot_sim.c"
 #include "mutex_sim.c"
 #include "once_sim.c"
+#include "pool_sim.c"
 #include "queue_linear_sim.c"
 #include "queue_sim.c"
 #include "rlock_sim.c"
@@ -83,3 +87,34 @@ SIM_BITE(36, "queue-not-behind", "queue.a_ring_comes_back");
 SIM_BITE(37, "queue-fd-no-mark", "queue.the_descriptor_says_what_is_there");
 /* Woken for one case, and does another. */
 SIM_BITE(38, "select-forgets-the-winner", "select.a_wake_up_is_used");
+/* The last task is the owner's without a contest. */
+SIM_BITE(39, "deque-last-unclaimed", "deque.the_last_task_is_had_once");
+/* A thief may read the slot before the task is in it. */
+SIM_BITE(40, "deque-publish-then-write", "deque.owner_against_two_thieves");
+/* A thief may still be reading the smaller array. */
+SIM_BITE(41, "deque-frees-smaller", "deque.growing_loses_nothing");
+/* The missed sleeper. */
+SIM_BITE(42, "future-no-mark", "future.complete_against_wait");
+SIM_BITE(43, "group-no-mark", "group.the_maker_waits_outside");
+/* Whoever waits may drop the last reference while it is being completed. */
+SIM_BITE(44, "future-not-kept", "future.who_completes_need_not_keep_it");
+/* Two callbacks are added at a time: one is lost. */
+SIM_BITE(45, "future-late-callback", "future.callbacks_once_and_in_order");
+/* Ended between two looks, and taken for one that was seen. */
+SIM_BITE(46, "future-wait-skips", "future.wait_for_the_first");
+/* The group may be gone once the last end was counted. */
+SIM_BITE(47, "group-late-look", "group.spawned_and_stolen");
+/* A worker falls asleep over a task in another's deque. */
+SIM_BITE(48, "pool-no-look", "pool.a_push_wakes_the_other_worker");
+/* What several pushes relied on wakes one only. */
+SIM_BITE(49, "pool-found-alone", "pool.one_wakes_the_next");
+SIM_BITE(50, "pool-token-dropped", "pool.one_wakes_the_next");
+/* Taken while nobody saw, and nobody told. */
+SIM_BITE(51, "pool-takes-along", "pool.what_was_taken_along_is_shared");
+/* Woken for a task, not needed any more, and tells nobody. */
+SIM_BITE(52, "pool-spare-keeps-it", "pool.who_stood_in_passes_the_submit_on");
+/* All go, and somebody may still put. */
+SIM_BITE(53, "pool-over-too-early", "pool.shutdown_against_submit");
+/* The last one awake goes; those asleep wait for what they have pushed. */
+SIM_BITE(54, "pool-leaves-alone", "pool.shutdown_against_spawn");
+SIM_BITE(55, "pool-no-standin", "pool.a_spare_worker_stands_in");

@@ -196,7 +196,9 @@ SIM_TEST(future, whom_it_lets_go_may_free_it, .tasks = 2, .schedules = 20000, .d
 SIM_TEST(future, who_completes_need_not_keep_it, .tasks = 2, .schedules = 20000, .dfs_bound = 4)
 {
     struct ft t;
+    struct ft_callback c;
     ft_begin(&t);
+    ft_add(&t, t.f, &c, 0, 1);
     sim_spawn(ft_waits, &t); /* drops the only reference */
     sim_check(thrum_future_complete(t.f, &t) == 0);
     sim_join_all();
