@@ -14,7 +14,11 @@
  *            EAGAIN     a try-form found the semaphore, event or queue not ready
  *            ETIMEDOUT  the deadline passed
  *            ECANCELED  this wait was cancelled (see cancel.h)
- *            EPIPE      broken: a barrier that lost its integrity
+ *            EPIPE      broken: a barrier or a pool that lost its integrity
+ *            ESHUTDOWN  closed: the queue or executor takes no more, the closed queue is empty
+ *            ENODATA    exhausted: an iterator has handed out everything
+ *            ENOTSUP    not on this kind of object
+ *            ECHILD     the worker process died while it ran the task
  *            EPERM      not yours to release
  *            EDEADLK    this wait could never end
  *            EOVERFLOW  a counter would pass its limit

@@ -17,7 +17,8 @@ THRUM_BEGIN_DECLS
  *     }
  *
  * Level      Cancellation stays: from the moment a strand is asked, every wait that would block
- *            returns ECANCELED at once, and one that is under way is ended, until the strand ends.
+ *            returns ECANCELED at once, and one that is under way is ended, until the strand (or the
+ *            task of a pool that was asked) ends.
  *            What can be had without waiting is still had.
  * Exempt     Locking a mutex, rlock or rwlock, and re-taking a lock after a condition: an unlock
  *            must always be possible.

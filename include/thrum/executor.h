@@ -20,8 +20,8 @@ THRUM_BEGIN_DECLS
  *     ...
  *     thrum_executor_destroy(pool);                       // waits for what was accepted
  *
- * Promise  What was accepted is ended exactly once: it runs, or, by a shutdown or a cancel, it is
- *          cancelled; its callbacks run exactly once.
+ * Promise  What was accepted is ended exactly once: it runs; or, by a shutdown or a cancel, it is cancelled;
+ *          or, where the executor breaks, it fails with EPIPE. Its callbacks run exactly once.
  * Ordering A submit is a release, the start of the task an acquire.
  * Context  Any strand, tasks of the executor included. A submit waits only where the executor's backlog is
  *          full and it was made to wait.
@@ -47,7 +47,8 @@ THRUM_API int thrum_reply(thrum_reply_t *reply, const void *data, size_t size);
 THRUM_API int thrum_executor_submit(thrum_executor_t *ex, thrum_fn fn, void *arg,
                                     thrum_future_t **f);
 
-/** The same, waiting for room until `deadline`, whatever the executor was made to do: ETIMEDOUT. */
+/** The same, waiting for room until `deadline`, whatever the executor was made to do, in its own tasks too:
+ *  ETIMEDOUT. */
 THRUM_API int thrum_executor_submit_until(thrum_executor_t *ex, thrum_fn fn, void *arg,
                                           thrum_time_t deadline, thrum_future_t **f);
 
@@ -74,7 +75,8 @@ THRUM_API int thrum_executor_map(thrum_executor_t *ex, thrum_fn fn, void **args,
 #define THRUM_WAIT 1u           /**< wait until all tasks have ended and the workers are gone */
 #define THRUM_CANCEL_PENDING 2u /**< cancel what has not started */
 
-/** No more submits. What was accepted still runs, unless it is to be cancelled. Again: the flags add up.
+/** No more submits, also by its tasks; those may still spawn into groups. What was accepted still runs, unless
+ *  it is to be cancelled. Again: the flags add up.
  *  @return 0; EDEADLK (THRUM_WAIT in a task of the executor: shut down, but nobody waited); ECANCELED (the
  *  wait was); EINVAL (NULL, or flags that do not exist). */
 THRUM_API int thrum_executor_shutdown(thrum_executor_t *ex, unsigned flags);

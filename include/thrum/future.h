@@ -21,16 +21,19 @@ THRUM_BEGIN_DECLS
  * States   pending -> running -> done, or pending -> cancelled; done and cancelled are final ("ended"). A
  *          value or an error is set once.
  * Ordering Whatever ends a future is a release; every call that finds it ended is an acquire.
- * Callback Each is called exactly once, in the order added, with the future already ended: by the
- *          strand that ended it, or at once by the adding one when it had ended. No lock of the library is
- *          held: a callback may use the future and any other, add callbacks, cancel, submit, wait, and drop
- *          the last reference. The future stays valid until it has returned.
- * Waiting  A task that waits for a future of its own pool that nobody has started runs that very task
- *          itself, on its own stack; it never runs another one.
+ * Callback Each is called exactly once, with the future already ended: by the strand that ended it, in the
+ *          order added; or, when it had ended, at once by the adding one (beside earlier ones that may still
+ *          run). No lock of the library is held: a callback may use the future and any other, add callbacks,
+ *          cancel, submit, wait, and drop the last reference. The future stays valid until it has returned.
+ *          Callbacks of a promise that everybody has dropped unkept are not called.
+ * Waiting  A task that waits (wait, result, bytes, thrum_wait) for a future of its own pool that nobody has
+ *          started runs that very task itself, on its own stack, whatever the deadline; it never runs another
+ *          one. A circle of tasks that wait for each other is found (EDEADLK) on one stack only.
  * Lifetime Reference counted: who gets a future from a call owns a reference. The result of a task whose
  *          futures have all been released is dropped; the task runs all the same.
  * Context  Any strand. The waits are cancellation points, but an ended future is never ECANCELED for it.
- * Fork     The child's copies of what was pending or running in the parent never end; wait with a deadline.
+ * Fork     The child's copies of what was running in the parent never end; what was pending can be cancelled,
+ *          or ends with the child's copy of its executor.
  */
 
 /** A future; reference counted. */
@@ -68,7 +71,9 @@ THRUM_API bool thrum_future_cancel(thrum_future_t *f);
 
 /** Asks a running task on a thread or coroutine to stop: thrum_cancelled() turns true in it and its
  *  waits return ECANCELED, until it ends. A pending one is cancelled.
- *  @return 0 (asked, or cancelled), EINVAL (NULL, or ended), or ENOTSUP (a promise that is running). */
+ *  Tasks of groups that it has spawned are asked when it waits for them.
+ *  @return 0 (asked, or cancelled now or before), EINVAL (NULL, or done), or ENOTSUP (a promise that is
+ *  running). */
 THRUM_API int thrum_future_interrupt(thrum_future_t *f);
 
 THRUM_API bool thrum_future_cancelled(const thrum_future_t *f);

@@ -19,12 +19,14 @@ THRUM_BEGIN_DECLS
  * fails cancels the others: those that have not started never run, in those that run thrum_cancelled() is
  * true and every wait returns ECANCELED. Cleanup is shielded with thrum_shield.
  *
- * Context  Spawning: the strand that made the group, and its tasks. Waiting: the strand that made it. In a
- *          task of the pool a wait runs the group's own tasks, and nothing else, on its stack.
+ * Context  The strand that first spawns into a group, or waits for it, has made it. Spawning: that strand, and
+ *          the group's tasks. Waiting: that strand. In a task of the pool a wait runs the group's own tasks, and
+ *          nothing else, on its stack.
  * Ordering A spawn is a release and the task's start an acquire; the end of a task a release and the wait
  *          that returns an acquire.
  * Lifetime The strand that made it may free it when a wait has returned and no spawn followed. It can then
  *          also be used again, if no task failed.
+ * Fork     What the parent's workers had taken never ends in the child: do not wait there.
  */
 
 /** A group. The size is ABI, the meaning of the members is not. */
@@ -68,8 +70,8 @@ THRUM_API void thrum_group_cancel(thrum_group_t *g);
 THRUM_API bool thrum_group_cancelled(const thrum_group_t *g);
 
 /** Calls fn for [begin, end) in pieces of `grain` (0: chosen), on the executor's workers and on the calling
- *  strand, and waits. After an error no further piece begins.
- *  @return 0, the first error, EINVAL (NULL, or begin above end), or ECANCELED. */
+ *  strand, and waits. After an error no further piece begins. No cancellation point; an executor that takes
+ *  nothing leaves all of it to the caller. @return 0, the first error, or EINVAL (NULL, begin above end). */
 THRUM_API int thrum_parallel_for(thrum_executor_t *ex, size_t begin, size_t end, size_t grain,
                                  int (*fn)(size_t begin, size_t end, void *arg), void *arg);
 

@@ -18,8 +18,10 @@ THRUM_BEGIN_DECLS
  *
  * Waiting  A task may wait for tasks of its own pool, at any depth, with one worker: a task that nobody has
  *          started is run by who waits for it. When every worker waits for something of the library (a
- *          future, a queue, a lock, ...) and tasks are queued, a spare worker stands in, up to
+ *          future, a queue, a lock, ...; not for time to pass), a spare worker stands in, up to
  *          `spare_workers` of them. A task that waits in the system instead keeps its worker.
+ * Groups   What tasks of the pool spawn into a group goes before anything that was submitted, whatever the
+ *          policy, and does not count for the backlog.
  * Idle     A worker without work looks for some for a few dozen microseconds, then sleeps; an idle pool uses
  *          no processor time.
  * Signals  Workers block all asynchronous signals.
@@ -54,7 +56,9 @@ typedef struct thrum_thread_pool_config {
         void *ctx); /**< run by each worker first; not 0 breaks the pool: submits say EPIPE */
     void (*fini)(void *ctx); /**< run by each worker whose init succeeded last */
     void *ctx;
-    const char *name;     /**< workers are called name-0, name-1, ...; NULL: "thrum" */
+    const char
+        *name; /**< workers are called name-0, name-1, ..., of which the system shows 15 bytes;
+                                NULL: "thrum" */
     size_t stack_size;    /**< of a worker; 0: the system's default */
     bool pin;             /**< each worker stays on one processor */
     size_t spare_workers; /**< most workers beyond `workers`; SIZE_MAX: none */
