@@ -33,10 +33,8 @@ THRUM_BEGIN_DECLS
 typedef struct thrum_group {
     thrum_executor_t *thrum_executor;
     void *thrum_maker;
-    uint64_t thrum_spawned;
-    uint64_t thrum_ended;
-    uint64_t thrum_spawned_elsewhere;
-    uint64_t thrum_ended_elsewhere;
+    int64_t thrum_open;
+    THRUM_ALIGNED(8) int64_t thrum_open_elsewhere;
     thrum_scope_t thrum_scope;
     uint32_t thrum_error;
 } thrum_group_t;
@@ -44,7 +42,7 @@ typedef struct thrum_group {
 /** Static initialiser: a group whose tasks run on `executor`. */
 #define THRUM_GROUP_INIT(executor)                                                                 \
     {                                                                                              \
-        (executor), NULL, 0, 0, 0, 0, {0, NULL}, 0                                                 \
+        (executor), NULL, 0, 0, {0, NULL}, 0                                                       \
     }
 
 /** Makes `g` a group whose tasks run on `executor`. @return 0, or EINVAL (NULL). */

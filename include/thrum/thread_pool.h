@@ -48,23 +48,31 @@ typedef enum {
 /** How a pool is to be. Start from THRUM_THREAD_POOL_CONFIG_INIT. */
 typedef struct thrum_thread_pool_config {
     size_t config_size; /**< set by THRUM_THREAD_POOL_CONFIG_INIT */
-    size_t workers; /**< 0: the processors that this process may use, container limits counted */
+
+    /** 0: the processors that this process may use, container limits counted. */
+    size_t workers;
+
     thrum_policy_t policy;
-    size_t backlog; /**< most tasks queued; 0: unbounded */
-    thrum_full_t full;
-    int (*init)(
-        void *ctx); /**< run by each worker first; not 0 breaks the pool: submits say EPIPE */
-    void (*fini)(void *ctx); /**< run by each worker whose init succeeded last */
+    size_t backlog;    /**< most tasks queued; 0: unbounded */
+    thrum_full_t full; /**< what to do when there are so many */
+
+    /** The first that each worker does, spare ones too; not 0 breaks the pool: submits say EPIPE, and what is
+     *  queued fails with it. May be NULL. */
+    int (*init)(void *ctx);
+
+    /** The last that each worker does whose init returned 0. May be NULL. */
+    void (*fini)(void *ctx);
     void *ctx;
-    const char
-        *name; /**< workers are called name-0, name-1, ..., of which the system shows 15 bytes;
-                                NULL: "thrum" */
+
+    /** Workers are called name-0, name-1, ..., of which the system shows 15 bytes. NULL: "thrum". */
+    const char *name;
+
     size_t stack_size;    /**< of a worker; 0: the system's default */
     bool pin;             /**< each worker stays on one processor */
-    size_t spare_workers; /**< most workers beyond `workers`; SIZE_MAX: none */
+    size_t spare_workers; /**< most workers beyond `workers`; 0: 64; SIZE_MAX: none */
 } thrum_thread_pool_config_t;
 
-/** The defaults. spare_workers 0 means 64. */
+/** The defaults. */
 #define THRUM_THREAD_POOL_CONFIG_INIT                                                              \
     {                                                                                              \
         sizeof(thrum_thread_pool_config_t), 0, THRUM_POLICY_STEALING, 0, THRUM_FULL_WAIT, NULL,    \

@@ -1,22 +1,22 @@
 /*
- * Groups. How many tasks were spawned and how many have ended is counted twice over: by the strand that
- * made the group in plain words (in a pool it spawns nearly all of them and, waiting, runs most), by
- * everybody else in shared ones.
+ * Groups. How many tasks are open (spawned and not ended) is counted in two parts: what the strand that made
+ * the group spawns and ends in a plain word (in a pool it spawns most of them and, waiting, runs most), what
+ * others do in a shared one. Each part may be negative: a task is spawned here and ends there.
  *
- *   ended_elsewhere   63              1    0
+ *   open_elsewhere    63              1    0
  *                    +----------------+---------+
- *                    |     count      | SLEEPER |     SLEEPER: the maker may sleep; who counts an end
- *                    +----------------+---------+     wakes it
+ *                    |     count      | SLEEPER |     SLEEPER: the maker sleeps, and the count is of all
+ *                    +----------------+---------+     tasks; who makes it 0 wakes it
  *
  * Invariants
  *   I1  A task is counted as spawned before it can end, and only the maker and the group's own tasks spawn.
- *       So when the ends, counted first, are as many as the spawns, all have ended and none can come.
+ *       So when the parts, the shared one read in one piece, add up to 0, all have ended and none can come.
  *   I2  Counting its end is a task's last touch of the group; what follows uses the address only.
  */
 #include "task/group.h"
 
-#define SLEEPER 1u
-#define ONE_END 2u
+#define SLEEPER INT64_C(1)
+#define ONE INT64_C(2)
 
 static const thi_site_t site = {"group", NULL};
 
@@ -55,13 +55,13 @@ static void fail(thrum_group_t *g, int err)
 static void count_end(thrum_group_t *g, const thi_strand_t *self)
 {
     if (thi_load_relaxed(&g->thrum_maker) == self) {
-        g->thrum_ended++;
+        g->thrum_open--;
         return;
     }
     /* R1: release; pairs with A1. The last touch (I2). */
-    if ((thi_fetch_add_acq_rel(&g->thrum_ended_elsewhere, ONE_END) & SLEEPER) != 0)
+    if (thi_fetch_sub_acq_rel(&g->thrum_open_elsewhere, ONE) == (ONE | SLEEPER))
         thi_lot_unpark(&(thi_unpark_t){.key = g, .site = &site, .n = 1});
-    if (THI_PLANT("group-late-look") && thi_load_relaxed(&g->thrum_ended_elsewhere) == 0)
+    if (THI_PLANT("group-late-look") && thi_load_relaxed(&g->thrum_open_elsewhere) == 0)
         thi_lot_unpark(&(thi_unpark_t){.key = g, .site = &site, .n = 1});
 }
 
@@ -125,16 +125,16 @@ int thrum_group_spawn(thrum_group_t *g, thrum_fn fn, void *arg)
         return ECANCELED;
     const bool maker = thi_load_relaxed(&g->thrum_maker) == self;
     if (maker)
-        g->thrum_spawned++;
+        g->thrum_open++;
     else
-        thi_fetch_add_relaxed(&g->thrum_spawned_elsewhere, 1u); /* I1: its own end comes later */
+        thi_fetch_add_relaxed(&g->thrum_open_elsewhere, ONE); /* I1: its own end comes later */
     const thi_task_t task = {fn, arg, (uintptr_t)g | THI_OWNER_GROUP, 0};
     const int err = g->thrum_executor->kind->spawn(g->thrum_executor, &task);
     if (THI_UNLIKELY(err != 0)) {
         if (maker)
-            g->thrum_spawned--;
+            g->thrum_open--;
         else
-            thi_fetch_sub_relaxed(&g->thrum_spawned_elsewhere, 1u);
+            thi_fetch_sub_relaxed(&g->thrum_open_elsewhere, ONE);
     }
     return err;
 }
@@ -143,29 +143,31 @@ int thrum_group_spawn(thrum_group_t *g, thrum_fn fn, void *arg)
  * Waiting
  */
 
-static bool all_ended(const thrum_group_t *g, uint64_t ended_elsewhere)
+/* How many are open, given the word of the others. */
+static int64_t open_tasks(const thrum_group_t *g, int64_t elsewhere)
 {
-    const uint64_t ended = g->thrum_ended + ended_elsewhere / ONE_END;
-    return ended == g->thrum_spawned + thi_load_relaxed(&g->thrum_spawned_elsewhere);
+    return g->thrum_open + (elsewhere & ~SLEEPER) / ONE;
 }
 
 static bool has_ended(const thrum_group_t *g)
 {
-    /* A1: acquire; pairs with R1; and the spawns are counted after it (I1). */
-    return all_ended(g, thi_load_acquire(&g->thrum_ended_elsewhere));
+    return open_tasks(g, thi_load_acquire(&g->thrum_open_elsewhere)) == 0; /* A1: pairs with R1 */
 }
 
-/* Under the bucket's lock. */
+/* Under the bucket's lock. The others' word is to count all tasks while the maker sleeps. */
 static bool must_wait(void *arg)
 {
     thrum_group_t *g = arg;
-    uint64_t word = thi_load_acquire(&g->thrum_ended_elsewhere); /* A1 */
+    int64_t word = thi_load_acquire(&g->thrum_open_elsewhere); /* A1 */
     do {
-        if (all_ended(g, word))
+        if (open_tasks(g, word) == 0)
             return false;
+        if (THI_PLANT("group-no-mark"))
+            return true;
         /* W1: an end that the look missed makes it fail; a later one sees the mark. */
-    } while (!THI_PLANT("group-no-mark") &&
-             !thi_cas_relaxed(&g->thrum_ended_elsewhere, &word, word | SLEEPER));
+    } while (
+        !thi_cas_acquire(&g->thrum_open_elsewhere, &word, open_tasks(g, word) * ONE | SLEEPER));
+    g->thrum_open = 0;
     return true;
 }
 
@@ -198,7 +200,7 @@ static int wait_for_all(thrum_group_t *g, thrum_time_t deadline)
             why = err;
             thrum_group_cancel(g);
         }
-        thi_fetch_and_relaxed(&g->thrum_ended_elsewhere, ~(uint64_t)SLEEPER);
+        thi_fetch_and_relaxed(&g->thrum_open_elsewhere, ~SLEEPER);
     }
     return why;
 }
