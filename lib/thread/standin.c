@@ -52,15 +52,17 @@ static int start(thi_worker_t *spare)
     return err == 0 ? thi_worker_start(spare) : err;
 }
 
-/* The next sleeper will try again. */
-static void start_failed(thi_pool_t *pool, thi_worker_t *spare)
+/* The next sleeper will try again. True: the last thread has ended meanwhile, and was not told that it was
+ * the last one. */
+static bool start_failed(thi_pool_t *pool, thi_worker_t *spare)
 {
     thi_lock(&pool->crew_lock, THI_RANK_CREW);
     spare->started = false;
     thi_store_relaxed(&spare->called, 0u);
     pool->called--;
-    pool->alive--;
+    const bool last = --pool->alive == 0;
     thi_unlock(&pool->crew_lock, THI_RANK_CREW);
+    return last;
 }
 
 static void wake_called(thi_pool_t *pool)
@@ -69,19 +71,20 @@ static void wake_called(thi_pool_t *pool)
 }
 
 /* Nobody was awake a moment ago. Where no more can be submitted, a spare worker is called for what is
- * there only: it goes as soon as it finds nothing. */
-static void stand_in(thi_pool_t *pool)
+ * there only: it goes as soon as it finds nothing. True: no thread is left. */
+static bool stand_in(thi_pool_t *pool)
 {
     if (thi_pool_is_over(pool))
-        return;
+        return false;
     thi_lock(&pool->crew_lock, THI_RANK_CREW);
     const bool nobody = awake(pool) == 0 && pool->alive != 0;
     thi_worker_t *fresh = nobody ? call_one(pool) : NULL;
     thi_unlock(&pool->crew_lock, THI_RANK_CREW);
-    if (fresh != NULL && start(fresh) != 0)
-        start_failed(pool, fresh);
-    else if (nobody && fresh == NULL)
+    if (fresh != NULL)
+        return start(fresh) != 0 && start_failed(pool, fresh);
+    if (nobody)
         wake_called(pool);
+    return false;
 }
 
 void thi_worker_sleeps(thi_strand_t *self, bool sleeps)
@@ -95,7 +98,7 @@ void thi_worker_sleeps(thi_strand_t *self, bool sleeps)
     const bool nobody = sleeps && awake(pool) == 0 && !THI_PLANT("pool-no-standin");
     thi_unlock(&pool->crew_lock, THI_RANK_CREW);
     if (nobody)
-        stand_in(pool);
+        (void)stand_in(pool); /* this one is left */
 }
 
 bool thi_crew_leave(thi_worker_t *worker)
@@ -112,9 +115,8 @@ bool thi_crew_leave(thi_worker_t *worker)
     const bool last = --pool->alive == 0;
     const bool nobody = !last && awake(pool) == 0 && !THI_PLANT("pool-leaves-alone");
     thi_unlock(&pool->crew_lock, THI_RANK_CREW);
-    if (nobody) /* who sleeps in a task may have left something after the worker had looked */
-        stand_in(pool);
-    return last;
+    /* Who sleeps in a task may have left something after the worker had looked. */
+    return last || (nobody && stand_in(pool));
 }
 
 /* Under the bucket's lock. */

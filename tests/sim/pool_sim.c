@@ -438,6 +438,31 @@ SIM_TEST(pool, who_stood_in_passes_the_submit_on, .tasks = 5, .schedules = 15000
     sim_check(p.ran == 2);
 }
 
+/* No thread for a spare one: what a task has spawned it runs itself in the end, and the pool ends though
+ * others leave while that is found out. */
+static int pl_waits_in_vain(void *arg, void **result)
+{
+    struct pl *p = arg;
+    thrum_group_t g = THRUM_GROUP_INIT(p->ex);
+    (void)result;
+    sim_check(thrum_group_spawn(&g, pl_runs, p) == 0);
+    const int err = thrum_event_wait_until(&p->ev[0], sim_soon());
+    sim_check(err == ETIMEDOUT);
+    sim_check(thrum_group_wait(&g) == 0);
+    return 0;
+}
+
+SIM_TEST(pool, no_thread_for_a_spare_one, .tasks = 3, .schedules = 15000)
+{
+    struct pl p = {0};
+    pl_begin(&p, 2, 2);
+    thi_fault_arm(THI_FAULT_THREAD, THI_FAULT_ALWAYS);
+    pl_submit(&p, pl_waits_in_vain);
+    pl_end(&p);
+    thi_fault_arm(THI_FAULT_THREAD, 0);
+    sim_check(p.ran == 1);
+}
+
 /* The spare one cannot begin: what it was called for fails, and nobody hangs. */
 static int pl_needs_a_spare(void *arg, void **result)
 {

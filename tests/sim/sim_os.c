@@ -259,5 +259,5 @@ void thi_fault_arm(thi_fault_t kind, unsigned nth)
 
 bool thi_fault(thi_fault_t kind)
 {
-    return countdown[kind] != 0 && --countdown[kind] == 0;
+    return countdown[kind] == THI_FAULT_ALWAYS || (countdown[kind] != 0 && --countdown[kind] == 0);
 }
