@@ -36,7 +36,10 @@ static void run_here(thi_pool_t *pool, const thi_task_t *task)
         (void)thi_task_end(task, ENOMEM);
     } else {
         const thi_outcome_t outcome = thi_task_run(task, self);
-        thi_fetch_add_relaxed(outcome == THI_COMPLETED ? &pool->completed : &pool->failed, 1u);
+        uint64_t *counter = outcome == THI_COMPLETED ? &pool->completed : &pool->failed;
+        if (outcome == THI_CANCELLED) /* its group was */
+            counter = &pool->cancelled;
+        thi_fetch_add_relaxed(counter, 1u);
     }
 }
 
@@ -126,11 +129,16 @@ static size_t width(const thrum_executor_t *ex)
 static void stats(thrum_executor_t *ex, thrum_executor_stats_t *s)
 {
     thi_pool_t *pool = pool_of(ex);
-    thi_lock(&pool->crew_lock, THI_RANK_CREW);
-    const size_t alive = pool->alive;
+    const bool forked = is_forked(pool); /* then nobody may be left to unlock */
+    if (!forked)
+        thi_lock(&pool->crew_lock, THI_RANK_CREW);
+    const size_t alive = forked ? 0 : pool->alive;
     const size_t made = pool->made;
-    const size_t waiting_spares = made - pool->workers - pool->called;
-    thi_unlock(&pool->crew_lock, THI_RANK_CREW);
+    size_t waiting_spares = 0; /* one that could not be started is none */
+    for (size_t i = pool->workers; i < pool->made; i++)
+        waiting_spares += pool->crew[i].started && thi_load_relaxed(&pool->crew[i].called) == 0;
+    if (!forked)
+        thi_unlock(&pool->crew_lock, THI_RANK_CREW);
     size_t busy = 0;
     s->completed = thi_load_relaxed(&pool->completed);
     s->failed = thi_load_relaxed(&pool->failed);
@@ -343,10 +351,9 @@ int thrum_thread_pool_create(thrum_executor_t **pool, const thrum_thread_pool_co
     thi_pool_t *built = build(config);
     if (built == NULL)
         return ENOMEM;
-    const int err = start_workers(built);
-    if (err != 0) {
+    if (start_workers(built) != 0) {
         destroy(&built->base);
-        return err;
+        return EAGAIN;
     }
     *pool = &built->base;
     return 0;
