@@ -99,6 +99,8 @@ struct thi_strand {
     uint32_t waker_cpu;      /* processor of who woke it last, + 1; written by the waker */
     uint32_t watch_skip;     /* mutex.c */
     uint32_t watch_interval; /* mutex.c */
+    uint32_t wanted_again;   /* mutex.c */
+    thrum_time_t wanted_at;  /* mutex.c */
     uint32_t flow;           /* queue/blocking.c */
     uint64_t flow_gets;      /* queue/blocking.c */
     uint32_t yields;         /* queue/blocking.c */
@@ -120,6 +122,7 @@ struct thi_strand {
 typedef struct thi_current {
     thi_strand_t *strand; /* NULL: this thread has no record yet */
     uint32_t id;          /* strand->id, or 0 */
+    uint32_t guess;       /* sync.h: what a mutex's word is likely to be when it is free */
 } thi_current_t;
 
 extern _Thread_local thi_current_t thi_current THI_TLS_MODEL;

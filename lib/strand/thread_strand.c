@@ -136,6 +136,7 @@ static void after_fork_in_child(void)
     thi_locals_after_fork();
     thi_registry_after_fork(true);
     thi_unlock(&pool_lock, THI_RANK_POOL);
+    thi_current.guess = 0; /* who watched is the parent's */
     thi_strand_t *self = thi_current.strand;
     if (self != NULL && self->kind == &thread_kind)
         ((struct thread_record *)(void *)self)->native_id = thi_thread_native_id();

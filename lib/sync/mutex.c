@@ -45,11 +45,15 @@
 #define SLICE_NS 3u
 #define PATIENCE_NS 2u
 #define LOOK_MAX_NS 1u
+#define AGAIN_NS 10
+#define AGAIN_MAX 1u
 #else
 #define GLANCE_NS 600u     /* how long a newcomer looks before it queues */
 #define SLICE_NS 50000u    /* how long a watcher lets others barge: half of the public bound */
 #define PATIENCE_NS 10000u /* how long after that it waits for the hand-over before it sleeps */
 #define LOOK_MAX_NS 2500u  /* the longest pause between two looks */
+#define AGAIN_NS 50000     /* who waits again after less than that waits again and again */
+#define AGAIN_MAX 7u       /* 128 turns: a microsecond and a half */
 #endif
 
 #define WATCH_SKIP_MAX 63u
@@ -104,17 +108,30 @@ static bool take(thrum_mutex_t *m, uint32_t *state, uint32_t drop)
     return false;
 }
 
+/* How long a newcomer lets pass before its first look. Where a strand comes to wait again and again it takes
+ * its time: each look costs the holder more than the critical section, and who takes a mutex at every chance
+ * soon has to wait for it again. */
+static unsigned first_pauses(thi_strand_t *self)
+{
+    const thrum_time_t now = thi_clock();
+    if (now - self->wanted_at >= AGAIN_NS)
+        self->wanted_again = 0;
+    else if (self->wanted_again < AGAIN_MAX)
+        self->wanted_again++;
+    self->wanted_at = now;
+    return 1u << self->wanted_again;
+}
+
 /* A newcomer's short look, for critical sections that are over in no time. */
-static bool glance(thrum_mutex_t *m, thi_strand_t *self)
+static bool glance(thrum_mutex_t *m, thi_strand_t *self, unsigned pauses)
 {
     const unsigned pause_ns = thi_cpu_pause_ns();
-    unsigned pauses = 1;
     for (unsigned spent = 0; spent < GLANCE_NS; spent += pauses * pause_ns, pauses *= 2) {
+        for (unsigned i = 0; i < pauses; i++)
+            self->kind->relax(self);
         uint32_t state = thi_load_relaxed(&m->thrum_state);
         if (take(m, &state, 0))
             return true;
-        for (unsigned i = 0; i < pauses; i++)
-            self->kind->relax(self);
     }
     return false;
 }
@@ -146,11 +163,12 @@ static uint8_t *place_of(const thrum_mutex_t *m)
 enum loitered { GOT_IT, SLICE_IS_OVER, QUEUE_GOES_FIRST };
 
 /* A newcomer's long look, as long as nobody else waits (I4). */
-static enum loitered look_for_a_slice(thrum_mutex_t *m, thi_strand_t *self, thrum_time_t deadline)
+static enum loitered look_for_a_slice(thrum_mutex_t *m, thi_strand_t *self, unsigned pauses,
+                                      thrum_time_t deadline)
 {
     const thrum_time_t slice_end = thi_clock() + SLICE_NS;
     const thrum_time_t end = slice_end < deadline ? slice_end : deadline;
-    struct looking look = {self, 1};
+    struct looking look = {self, pauses};
     for (;;) {
         uint32_t state = thi_load_relaxed(&m->thrum_state);
         if (take(m, &state, 0))
@@ -163,13 +181,14 @@ static enum loitered look_for_a_slice(thrum_mutex_t *m, thi_strand_t *self, thru
     }
 }
 
-static enum loitered loiter(thrum_mutex_t *m, thi_strand_t *self, thrum_time_t deadline)
+static enum loitered loiter(thrum_mutex_t *m, thi_strand_t *self, unsigned pauses,
+                            thrum_time_t deadline)
 {
     const uint8_t mark = (uint8_t)(watched() >> WATCHED_SHIFT); /* of this process */
     uint8_t *place = place_of(m);
     if (thi_swap_acquire(place, mark) == mark)
         return QUEUE_GOES_FIRST;
-    const enum loitered outcome = look_for_a_slice(m, self, deadline);
+    const enum loitered outcome = look_for_a_slice(m, self, pauses, deadline);
     thi_store_release(place, (uint8_t)0);
     return outcome;
 }
@@ -219,7 +238,7 @@ static bool watch(thrum_mutex_t *m, thi_strand_t *self, thrum_time_t slice, thru
     const thrum_time_t slice_end = thi_clock() + slice;
     const thrum_time_t patience = slice_end + PATIENCE_NS;
     const thrum_time_t end = patience < deadline ? patience : deadline;
-    struct looking look = {self, 1};
+    struct looking look = {self, 1u << self->wanted_again};
     bool asked = false;
     for (;;) {
         uint32_t state = thi_load_relaxed(&m->thrum_state);
@@ -314,11 +333,12 @@ static int sleep_in_queue(struct waiting *w, thrum_time_t deadline)
  * watcher. */
 static bool spin_for_it(struct waiting *w, thi_strand_t *self, thrum_time_t deadline)
 {
-    if (glance(w->m, self))
+    const unsigned pauses = first_pauses(self);
+    if (glance(w->m, self, pauses))
         return true;
     if (!watching_pays(self))
         return false;
-    const enum loitered outcome = loiter(w->m, self, deadline);
+    const enum loitered outcome = loiter(w->m, self, pauses, deadline);
     if (outcome == QUEUE_GOES_FIRST)
         return false;
     w->watcher = outcome == SLICE_IS_OVER && begin_watch(w->m);
@@ -364,6 +384,14 @@ THI_COLD static int lock_slow(thrum_mutex_t *m, thrum_time_t deadline)
  * Unlocking
  */
 
+/* What the word of a mutex that was seen in that state will be when it is free. With sleepers and no watcher an
+ * unlock has somebody to wake: that is not for the fast path. */
+static void learn(uint32_t state)
+{
+    const uint32_t marks = live(state) & (PARKED | WATCHED);
+    thi_current.guess = marks == PARKED ? 0 : marks;
+}
+
 static void settle_unlock(const thi_unparked_t *found, void *arg)
 {
     thrum_mutex_t *m = arg;
@@ -395,6 +423,7 @@ THI_COLD static int unlock_slow(thrum_mutex_t *m)
                 .key = m, .site = &thi_mutex_site, .n = 1, .settle = settle_unlock, .arg = m});
             return 0;
         }
+        learn(state);
         /* R1: release; pairs with A1. Nobody sleeps, or the watcher will look. */
         if (thi_cas_release(&m->thrum_state, &state, live(state) & ~(LOCKED | HOLDER)))
             return 0;
@@ -421,10 +450,11 @@ static inline int signed_now(thrum_mutex_t *m)
     return 0;
 }
 
-/* Somebody waits, or holds it. */
+/* The guess was wrong, or somebody holds it. */
 THI_NOINLINE static int acquire_wanted(thrum_mutex_t *m, thrum_time_t deadline)
 {
     uint32_t state = thi_load_relaxed(&m->thrum_state);
+    learn(state);
     return take(m, &state, 0) ? signed_now(m) : lock_slow(m, deadline);
 }
 

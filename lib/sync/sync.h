@@ -30,7 +30,11 @@ static inline uint32_t thi_mutex_held(uint32_t process)
     return (process & ~THI_PROCESS_MANY) | THI_MUTEX_LOCKED;
 }
 
-/* A free mutex that nobody wants becomes the caller's, who has still to sign it. */
+/* Taking a mutex by guessing what its word is saves a load before the locked instruction, which would have to
+ * wait for the one before. The guess is what the thread found last: 0, or that others wait and one of them
+ * watches (never that the mutex is held, or promised). */
+
+/* A free mutex becomes the caller's, who has still to sign it. False: the guess was wrong. */
 static inline bool thi_mutex_take_free(thrum_mutex_t *m)
 {
     const uint32_t process = thi_load_relaxed(&thi_process);
@@ -40,16 +44,17 @@ static inline bool thi_mutex_take_free(thrum_mutex_t *m)
         m->thrum_state = thi_mutex_held(process);
         return true;
     }
-    uint32_t state = 0;
-    /* A1: acquire; pairs with R1 and R2 of mutex.c. Guessing a free word saves a load before it. */
-    return thi_cas_acquire(&m->thrum_state, &state, thi_mutex_held(process));
+    uint32_t state = thi_current.guess;
+    /* A1: acquire; pairs with R1 and R2 of mutex.c. */
+    return thi_cas_acquire(&m->thrum_state, &state, state | thi_mutex_held(process));
 }
 
-/* A locked mutex that nobody waits for becomes free. (One that was locked before a fork: false.) */
+/* A locked mutex becomes free, where nobody has to be woken. (One that was locked before a fork: false.) */
 static inline bool thi_mutex_give_free(thrum_mutex_t *m)
 {
     const uint32_t process = thi_load_relaxed(&thi_process);
-    uint32_t state = thi_mutex_held(process);
+    const uint32_t guess = thi_current.guess;
+    uint32_t state = guess | thi_mutex_held(process);
     if (thi_alone(process)) {
         if (THI_UNLIKELY(m->thrum_state != state))
             return false;
@@ -60,7 +65,7 @@ static inline bool thi_mutex_give_free(thrum_mutex_t *m)
     /* Relaxed: the signature is gone before the mutex can be another's (R1). */
     thi_store_relaxed(&m->thrum_owner, 0u);
     /* R1: release; pairs with A1. */
-    return thi_cas_release(&m->thrum_state, &state, 0u);
+    return thi_cas_release(&m->thrum_state, &state, guess);
 }
 
 extern const thi_site_t thi_rlock_site;

@@ -11,7 +11,7 @@
 #include "task/task.h"
 
 #define BATCH 32u
-#define DEPOT_MAX 64u
+#define DEPOT_MAX 16384u /* 58 MB: what a program once had in use it may need again */
 
 struct block {
     struct block *next;

@@ -87,6 +87,9 @@ static void age(thi_strand_t *strand)
     strand->flow = 0;
     strand->flow_gets = 0;
     strand->yields = tired ? 1 : 0;
+    strand->wanted_again = 0;
+    strand->wanted_at = 0;
+    thi_current.guess = 0;
 }
 
 static void begin_strand(sim_task *task)
@@ -188,7 +191,7 @@ static void as_thread(unsigned number, void (*fn)(sim_task *))
     sim_task *task = sim_task_of(number);
     task->number = number;
     sim.current = task;
-    thi_current = (thi_current_t){NULL, 0};
+    thi_current = (thi_current_t){NULL, 0, 0};
     fn(task);
     sim.current = NULL;
 }
