@@ -36,7 +36,7 @@ static int count_call(void *arg, void **result)
 
 Test(executor, map_calls_each_once_and_keeps_their_order)
 {
-    static const size_t chunks[] = {0, 1, 3, 1000, N, N + 1, (size_t)1 << 61};
+    static const size_t chunks[] = {0, 1, 3, 1000, N, (size_t)1 << 61, N + 1};
     for (EACH_POLICY(policy)) {
         for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
             thrum_executor_t *pool = calls_begin(i % 2 == 0 ? 2 : 12, policy);
