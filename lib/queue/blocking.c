@@ -89,20 +89,6 @@ thi_waiter_t *thi_queue_take_putters(thrum_queue_t *q, unsigned n)
     return sleepers;
 }
 
-/* Under the bucket's lock. The mark stays: the queue may be empty, and the descriptor needs it then. */
-static void settle_given(const thi_unparked_t *found, void *arg)
-{
-    const uint32_t *given = arg;
-    for (thi_waiter_t *waiter = found->first; waiter != NULL; waiter = waiter->next)
-        waiter->given = *given;
-}
-
-unsigned thi_queue_wake_getters(thrum_queue_t *q, unsigned n, uint32_t given)
-{
-    return thi_lot_unpark(&(thi_unpark_t){
-        .key = q, .site = &thi_getters_site, .n = n, .settle = settle_given, .arg = &given});
-}
-
 void thi_queue_wake_all(thrum_queue_t *q)
 {
     unsigned count = 0;

@@ -42,7 +42,4 @@ size_t thi_queue_get_now(thrum_queue_t *q, void *items, size_t n);
 /* Whether it is closed: then nothing will be put any more, and all that was put is seen. */
 bool thi_queue_is_closed(const thrum_queue_t *q);
 
-/* Wakes up to n sleeping getters though nothing was put, and hands them `given`. Returns how many. */
-unsigned thi_queue_wake_getters(thrum_queue_t *q, unsigned n, uint32_t given);
-
 #endif /* THI_QUEUE_H */

@@ -357,6 +357,22 @@ static void break_pool(thi_pool_t *pool)
     thi_pool_close(pool);
 }
 
+/* By the last one. Callbacks that it calls are called in a worker of the pool: they may not wait for its end. */
+static void end_leftovers(thi_worker_t *worker)
+{
+    thi_pool_t *pool = worker->pool;
+    thi_strand_t *self = thi_current.strand;
+    if (self != NULL) {
+        self->home = pool;
+        self->post = worker;
+    }
+    thi_pool_drain(pool);
+    if (self != NULL) {
+        self->home = NULL;
+        self->post = NULL;
+    }
+}
+
 static void worker_main(void *arg)
 {
     thi_worker_t *worker = arg;
@@ -376,7 +392,7 @@ static void worker_main(void *arg)
     }
     finish(worker);
     if (thi_crew_leave(worker)) {
-        thi_pool_drain(pool);
+        end_leftovers(worker);
         thrum_event_set(&pool->gone);
     }
     thi_pool_unref(pool);

@@ -564,18 +564,6 @@ SIM_TEST(queue, the_descriptor_at_the_end_of_a_ring, .tasks = 3, .schedules = 20
     queue_settle(&w);
 }
 
-/* Woken for something else than an item: the mark that the descriptor relies on stays. */
-SIM_TEST(queue, the_descriptor_beside_another_wake_up, .tasks = 2, .schedules = 1000)
-{
-    struct queue_world w = queue_any_world();
-    struct queue_watch watch = {&w, -1};
-    queue_opens(&watch);
-    (void)thi_queue_wake_getters(w.q, 1, 1);
-    queue_timed_put(&w, 1, THRUM_FOREVER);
-    sim_check(sim_signal(watch.fd));
-    queue_settle(&w);
-}
-
 /* What a bounded queue has reserved it keeps. */
 SIM_TEST(queue, a_bounded_one_needs_no_more_memory, .tasks = 1, .schedules = 10)
 {
