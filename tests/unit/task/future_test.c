@@ -221,11 +221,19 @@ static int is_asked(void *arg, void **result)
     return thrum_cancelled() ? EPROTO : 0;
 }
 
+static int note_asked(void *arg, void **result)
+{
+    const uint32_t answer = thrum_cancelled() ? 2u : 1u;
+    *result = NULL;
+    thi_store_release((uint32_t *)arg, answer);
+    return 0;
+}
+
 Test(future, a_running_task_can_be_interrupted)
 {
     thrum_executor_t *pool = pool_of(1, THRUM_POLICY_STEALING);
     for (int i = 0; i < 100; i++) {
-        uint32_t inside = 0;
+        uint32_t inside = 0, answer = 0;
         thrum_future_t *f = submitted(pool, stop_twice, &inside);
         if (i % 2 == 0)
             await_word(&inside, 1);
@@ -234,8 +242,12 @@ Test(future, a_running_task_can_be_interrupted)
         EXPECT_CALL(0, thrum_future_interrupt(f));
         EXPECT_CALL(EINTR, thrum_future_result(f, NULL));
         EXPECT_CALL(EINVAL, thrum_future_interrupt(f));
+        /* The next ones are not meant. */
+        EXPECT_CALL(0, thrum_executor_submit(pool, note_asked, &answer, NULL));
+        await_reaches(&answer, 1);
+        cr_expect_eq(answer, 1u);
         thrum_future_release(f);
-        expect_result(submitted(pool, is_asked, NULL), 0); /* the next one is not meant */
+        expect_result(submitted(pool, is_asked, NULL), 0);
     }
     thrum_executor_destroy(pool);
 }
