@@ -83,3 +83,28 @@ Test(future, whatever_needs_memory_says_so, .init = count_memory)
     for (int which = 0; which < 5; which++)
         run_alone(try_futures, &which);
 }
+
+/* Promises that are never kept, and who looked at them: nothing is left of either. */
+static int drop_all(void *arg)
+{
+    thrum_future_t *f[10];
+    thrum_as_completed_t *it = NULL;
+    uint32_t calls = 0;
+    for (int i = 0; i < 10; i++)
+        NEED(thrum_future_create(&f[i]) == 0);
+    NEED(thrum_as_completed_create(&it, f, 10) == 0);
+    NEED(thrum_future_add_done_callback(f[1], count_call, &calls) == 0);
+    NEED(thrum_future_then(f[2], NULL, count_step, &calls, NULL) == 0);
+    NEED(*(bool *)arg || thrum_future_complete(f[3], NULL) == 0);
+    thrum_as_completed_destroy(it);
+    for (int i = 0; i < 10; i++)
+        thrum_future_release(f[i]);
+    NEED(calls == 0);
+    return 0;
+}
+
+Test(future, promises_that_are_dropped_leave_nothing, .init = count_memory)
+{
+    run_alone(drop_all, &(bool){false});
+    run_alone(drop_all, &(bool){true});
+}
