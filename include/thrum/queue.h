@@ -182,6 +182,7 @@ THRUM_API int thrum_queue_fd(thrum_queue_t *q, int *fd);
  *  name_put(q, value), name_get(q, &value) and their try- and until-forms, name_put_many and
  *  name_get_many; name_create_with(&q, order, capacity, compare, ctx) for PRIORITY. The queue is an
  *  ordinary one: every other call works on it. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type cannot have them */
 #define THRUM_QUEUE_DEFINE(name, type)                                                             \
     THRUM_UNUSED static inline int name##_create_with(                                             \
         thrum_queue_t **q, thrum_order_t order, size_t capacity,                                   \
@@ -232,6 +233,7 @@ THRUM_API int thrum_queue_fd(thrum_queue_t *q, int *fd);
     {                                                                                              \
         return thrum_queue_get_many(q, values, n, done, deadline);                                 \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 THRUM_END_DECLS
 #endif /* THRUM_QUEUE_H */

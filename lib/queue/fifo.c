@@ -162,7 +162,9 @@ static void tidy(thrum_queue_t *q)
 static void drop_first(thi_fifo_t *fifo)
 {
     thi_ring_t *drained = fifo->first;
-    thi_ring_t *next = drained->next;
+    thi_ring_t *next = drained != NULL ? drained->next : NULL;
+    if (next == NULL) /* never, in a chain that is whole (I2) */
+        return;
     thi_store_release(&fifo->first, next); /* R2: release; pairs with A2 */
     /* Only now: what is got from it is counted by who looks at the first ring. */
     thi_fetch_and_relaxed(&next->head, ~(uint64_t)THI_BEHIND);

@@ -101,6 +101,6 @@ void thi_future_discard(thrum_future_t *f);
  */
 #define THI_BLOCK 112u
 void *thi_block_take(void); /* not zeroed; NULL: no memory */
-void thi_block_give(void *block);
+void thi_block_give(void *memory);
 
 #endif /* THI_TASK_H */

@@ -116,18 +116,18 @@ static int wait_for_each(const struct many *m, thrum_time_t deadline)
     return err;
 }
 
-static int wait_for_some(struct many *m, thrum_time_t deadline)
+static int wait_for_some(struct many m, thrum_time_t deadline)
 {
     thi_waiter_t few[ON_STACK];
     unsigned char few_entered[ON_STACK] = {0};
-    const size_t size = m->n * (sizeof *m->waiters + 1);
-    m->waiters = m->n <= ON_STACK ? few : thi_alloc(size);
-    if (m->waiters == NULL)
+    const size_t size = m.n * (sizeof *m.waiters + 1);
+    m.waiters = m.n <= ON_STACK ? few : thi_alloc(size);
+    if (m.waiters == NULL)
         return ENOMEM;
-    m->entered = m->n <= ON_STACK ? few_entered : (unsigned char *)(m->waiters + m->n);
-    const int err = wait_for(m, deadline);
-    if (m->waiters != few)
-        thi_free(m->waiters, size);
+    m.entered = m.n <= ON_STACK ? few_entered : (unsigned char *)(m.waiters + m.n);
+    const int err = wait_for(&m, deadline);
+    if (m.waiters != few)
+        thi_free(m.waiters, size);
     return err;
 }
 
@@ -150,7 +150,7 @@ int thrum_wait(thrum_future_t **fs, size_t n, thrum_wait_mode_t mode, thrum_time
     int err = 0;
     if (!is_satisfied(&m))
         err =
-            mode == THRUM_ALL_COMPLETED ? wait_for_each(&m, deadline) : wait_for_some(&m, deadline);
+            mode == THRUM_ALL_COMPLETED ? wait_for_each(&m, deadline) : wait_for_some(m, deadline);
     if (n_done != NULL)
         *n_done = count_ended(&m);
     return err;

@@ -136,8 +136,6 @@ bool thi_pool_has_work(const thi_pool_t *pool)
 
 bool thi_pool_is_over(const thi_pool_t *pool)
 {
-    if (THI_PLANT("pool-over-too-early"))
-        return thi_load_acquire(&pool->closing) != 0 && !thi_pool_has_work(pool);
     return thi_queue_is_closed(pool->queue) && !thi_pool_has_work(pool);
 }
 

@@ -113,8 +113,6 @@ SIM_BITE(50, "pool-token-dropped", "pool.one_wakes_the_next");
 SIM_BITE(51, "pool-takes-along", "pool.what_was_taken_along_is_shared");
 /* Woken for a task, not needed any more, and tells nobody. */
 SIM_BITE(52, "pool-spare-keeps-it", "pool.who_stood_in_passes_the_submit_on");
-/* All go, and somebody may still put. */
-SIM_BITE(53, "pool-over-too-early", "pool.shutdown_against_submit");
 /* The last one awake goes; those asleep wait for what they have pushed. */
-SIM_BITE(54, "pool-leaves-alone", "pool.shutdown_against_spawn");
-SIM_BITE(55, "pool-no-standin", "pool.a_spare_worker_stands_in");
+SIM_BITE(53, "pool-leaves-alone", "pool.shutdown_against_spawn");
+SIM_BITE(54, "pool-no-standin", "pool.a_spare_worker_stands_in");
