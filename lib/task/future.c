@@ -258,7 +258,7 @@ int thrum_future_interrupt(thrum_future_t *f)
     thi_scope_cancel(&f->scope);
     /* Records of strands stay valid, and an unpark that comes too late does no harm. Whoever is not the
      * runner yet will look after the scope was cancelled. */
-    thi_strand_t *runner = thi_load_relaxed(&f->runner);
+    thi_strand_t *runner = thi_load_acquire(&f->runner); /* A1 */
     if (runner != NULL)
         thi_strand_unpark(runner);
     return 0;

@@ -34,7 +34,7 @@ void thrum_group_cancel(thrum_group_t *g)
     if (g == NULL || thi_load_relaxed(&g->thrum_scope.thrum_cancelled) != 0)
         return;
     thrum_executor_t *ex = g->thrum_executor;
-    thi_strand_t *maker = thi_load_relaxed(&g->thrum_maker);
+    thi_strand_t *maker = thi_load_acquire(&g->thrum_maker); /* A2 */
     uint32_t none = 0;
     /* Unless a task has failed before. */
     (void)thi_cas_relaxed(&g->thrum_error, &none, (uint32_t)ECANCELED);
@@ -109,7 +109,7 @@ static thi_strand_t *make(thrum_group_t *g)
     if (THI_UNLIKELY(g->thrum_maker == NULL)) {
         /* Shielded, a strand is not cancelled, and neither are those who clean up with it. */
         g->thrum_scope.thrum_outer = self != NULL && self->shields == 0 ? self->scope : NULL;
-        thi_store_relaxed(&g->thrum_maker, (void *)self);
+        thi_store_release(&g->thrum_maker, (void *)self); /* R2: release; pairs with A2 */
     }
     return self;
 }

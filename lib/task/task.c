@@ -41,7 +41,7 @@ static int call(thrum_future_t *f, void **value)
 thi_outcome_t thi_future_run(thrum_future_t *f, thi_strand_t *self)
 {
     void *value = NULL;
-    thi_store_relaxed(&f->runner, self);
+    thi_store_release(&f->runner, self); /* R1: release; pairs with A1 of future.c */
     const thi_scope_t *before = thi_scope_enter(self, &f->scope);
     const int err = call(f, &value);
     thi_scope_enter(self, before);

@@ -111,7 +111,7 @@ static void rouse(thrum_executor_t *ex)
     const thi_pool_t *pool = pool_of(ex);
     const size_t made = thi_load_acquire(&pool->made);
     for (size_t i = 0; i < made; i++) {
-        thi_strand_t *strand = thi_load_relaxed(&pool->crew[i].strand);
+        thi_strand_t *strand = thi_load_acquire(&pool->crew[i].strand); /* A1 */
         if (strand != NULL)
             thi_strand_unpark(strand);
     }

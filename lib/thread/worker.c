@@ -321,7 +321,7 @@ static void work(thi_worker_t *worker)
 static bool begin(thi_worker_t *worker)
 {
     const thrum_thread_pool_config_t *config = &worker->pool->config;
-    thi_store_relaxed(&worker->strand, thi_self());
+    thi_store_release(&worker->strand, thi_self()); /* R1: release; pairs with A1 of pool.c */
     if (worker->strand == NULL)
         return false;
     worker->strand->home = worker->pool;
