@@ -248,7 +248,7 @@ Test(queue_join, who_joined_may_destroy_the_queue_at_once)
 {
     guarded_begin();
     for (EACH_SHAPE(shape)) {
-        struct farewell f = {shape, put_and_join, get_and_finish, 2000, 32, NULL, 0};
+        struct farewell f = {shape, put_and_join, get_and_finish, 300, 32, NULL, 0};
         farewell_run(&f);
     }
 }
