@@ -228,6 +228,7 @@ static void in_order(const struct place *p)
         call_begin(&c[i], p->q);
         c[i].next = &next;
         call_asleep(&c[i], i % 2 == 0 ? p->side->wait : p->side->wait_until);
+        await_parked(p->q, i + 1); /* asleep there, and not on the way */
     }
     for (unsigned i = 0; i < WAITERS; i++) {
         EXPECT_CALL(0, p->side->let_go(p->q));

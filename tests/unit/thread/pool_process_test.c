@@ -188,6 +188,8 @@ static int submit_for_long(void *pool)
 
 Test(pool_process, forks_come_at_any_moment)
 {
+    if (!CHILD_MAY_START_THREADS) /* nor may it allocate, for the same reason */
+        return;
     for (EACH_POLICY(policy)) {
         struct caller c;
         thrum_executor_t *pool = pool_of(2, policy);
