@@ -73,11 +73,11 @@ struct farewell {
     uint32_t sleeps; /* take sleeps in every round that is 1 more than a multiple of this */
     thrum_queue_t *q;
     uint32_t ready;
+    uint32_t over; /* take was told an error, or had its rounds */
 };
 
-static inline int farewell_take(void *arg)
+static inline int farewell_rounds(struct farewell *f)
 {
-    struct farewell *f = arg;
     thrum_queue_config_t config = THRUM_QUEUE_CONFIG_INIT;
     config.order = f->shape->order;
     config.item_size = sizeof(uint32_t);
@@ -100,12 +100,26 @@ static inline int farewell_take(void *arg)
     return 0;
 }
 
+static inline int farewell_take(void *arg)
+{
+    struct farewell *f = arg;
+    const int err = farewell_rounds(f);
+    thi_store_release(&f->over, 1u);
+    return err;
+}
+
+static inline bool farewell_ready(struct farewell *f)
+{
+    while (thi_load_acquire(&f->ready) == 0 && thi_load_acquire(&f->over) == 0)
+        sched_yield();
+    return thi_load_acquire(&f->over) == 0;
+}
+
 static inline void farewell_run(struct farewell *f)
 {
     struct caller c;
     caller_start(&c, farewell_take, f);
-    for (uint32_t i = 0; i < f->rounds; i++) {
-        await_word(&f->ready, 1);
+    for (uint32_t i = 0; i < f->rounds && farewell_ready(f); i++) {
         if (i % f->sleeps == 1)
             await_asleep(&c);
         for (uint32_t pause = 0; pause < i % 256; pause++)

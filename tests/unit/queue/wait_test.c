@@ -317,7 +317,7 @@ Test(queue_wait, who_got_an_item_may_destroy_the_queue_at_once)
 {
     guarded_begin();
     for (EACH_SHAPE(shape)) {
-        struct farewell f = {shape, get_last, put_last, 400, 32, NULL, 0};
+        struct farewell f = {shape, get_last, put_last, 400, 32, NULL, 0, 0};
         farewell_run(&f);
     }
 }
