@@ -219,6 +219,10 @@ const thi_scope_t *thi_scope_enter(thi_strand_t *self, const thi_scope_t *scope)
 void thi_scope_cancel(thi_scope_t *scope);
 bool thi_scope_cancelled(const thi_scope_t *scope);
 
+/* Registers the strands' fork handlers, when the library is loaded. A later layer that registers handlers then
+ * calls this first, so that its own run after these in the child. */
+void thi_strand_at_load(void);
+
 /* Holds the library together across fork (called by the thread kind). */
 void thi_registry_before_fork(void);
 void thi_registry_after_fork(bool child);

@@ -25,7 +25,6 @@ static struct thread_record *unused = static_records; /* never used before: [unu
 static struct thread_record *unused_end = static_records + STATIC_RECORDS;
 static struct thread_record *pool; /* given back */
 static thi_lock_t pool_lock;
-static thi_once_t once;
 
 static int block(thi_strand_t *self, thrum_time_t deadline)
 {
@@ -146,12 +145,16 @@ static void after_fork_in_child(void)
  * A thread's life
  */
 
-static void prepare_process(void)
+/* When the library is loaded, and not when it is first used: a fork that another thread has begun by then
+ * would run the child's handlers without having run those before it; the handlers of a program that are
+ * registered earlier would run in the child before these have mended what they use; and one that only uses
+ * queues would never register any. */
+__attribute__((constructor)) void thi_strand_at_load(void)
 {
-    static bool prepared; /* a child of a fork in the middle of this comes here again */
-    if (prepared)
+    static bool loaded;
+    if (loaded)
         return;
-    prepared = true;
+    loaded = true;
     thi_at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
@@ -173,7 +176,6 @@ thi_strand_t *thi_strand_attach_thread(void)
 {
     if (thi_current.strand != NULL)
         return thi_current.strand;
-    thi_once(&once, prepare_process);
     struct thread_record *record = take_record();
     if (record == NULL)
         return NULL;

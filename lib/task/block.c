@@ -76,19 +76,18 @@ static void after_fork_in_child(void)
     lock = (thi_lock_t){0};
 }
 
-static void prepare_process(void)
+__attribute__((constructor)) static void at_load(void)
 {
+    thi_strand_at_load();
     thi_at_fork(NULL, NULL, after_fork_in_child);
 }
 
 /* Without it the thread keeps none: what it gives goes to the allocator. */
 static bool is_watched(struct cache *mine)
 {
-    static thi_once_t once;
     static thi_ending_t ending;
     if (THI_LIKELY(mine->watched))
         return true;
-    thi_once(&once, prepare_process);
     mine->watched = thi_thread_on_end(&ending, thread_ends, mine) == 0;
     return mine->watched;
 }

@@ -193,18 +193,10 @@ static void after_fork_in_child(void)
     thi_threads_leave();
 }
 
-static thi_once_t once;
-
-/* After the strands' handlers, which mend in the child what these stand on. */
-static void prepare_process(void)
+__attribute__((constructor)) static void at_load(void)
 {
-    (void)thi_self();
+    thi_strand_at_load();
     thi_at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
-}
-
-void thi_threads_prepare(void)
-{
-    thi_once(&once, prepare_process);
 }
 
 /* Not with the rest, since it may fail, and be tried again. Registered twice it does no harm. */
@@ -225,7 +217,6 @@ static int prepare_exit(void)
 
 int thi_known_add(struct thrum_thread *t)
 {
-    thi_threads_prepare();
     int err = prepare_exit();
     if (err != 0)
         return err;
@@ -288,7 +279,6 @@ thrum_thread_t *thrum_thread_current(void)
 {
     if (THI_LIKELY(thi_thread_mine != NULL))
         return thi_thread_self();
-    thi_threads_prepare();
     if (thi_thread_native_id() != thi_thread_main_id())
         return adopt_stranger();
     if (thi_self() != NULL) /* else it may ask again */

@@ -26,9 +26,6 @@ static inline void thi_threads_leave(void)
     thi_unlock(&thi_threads_lock, THI_RANK_THREADS);
 }
 
-/* Once per process, before anything that has to be put right in the child of a fork. */
-void thi_threads_prepare(void);
-
 /* In the child of a fork, with the lock held: no timer is scheduled, none runs but the forker's. */
 void thi_timers_after_fork(void);
 

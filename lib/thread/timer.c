@@ -187,7 +187,6 @@ int thrum_timer_create(thrum_timer_t **t, thrum_timer_fn fn, void *arg)
 {
     if (t == NULL || fn == NULL)
         return EINVAL;
-    thi_threads_prepare();
     struct thrum_timer *made = thi_alloc(sizeof *made);
     if (made == NULL)
         return ENOMEM;
