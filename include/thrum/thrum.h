@@ -10,12 +10,15 @@
 #include <thrum/base.h>
 #include <thrum/cancel.h>
 #include <thrum/cond.h>
+#include <thrum/coroutine.h>
 #include <thrum/diagnosis.h>
 #include <thrum/event.h>
 #include <thrum/executor.h>
 #include <thrum/future.h>
 #include <thrum/group.h>
+#include <thrum/io.h>
 #include <thrum/local.h>
+#include <thrum/loop.h>
 #include <thrum/mutex.h>
 #include <thrum/once.h>
 #include <thrum/queue.h>

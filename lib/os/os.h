@@ -35,6 +35,7 @@ typedef enum thi_rank {
     THI_RANK_CHECK = 6,    /* bookkeeping of the checked build */
     THI_RANK_BLOCKS = 8,   /* the depot of blocks; a map's outcome */
     THI_RANK_CREW = 9,     /* a pool's workers */
+    THI_RANK_STACKS = 10,  /* stacks of coroutines; ports of loops */
 } thi_rank_t;
 
 typedef struct thi_lock {
@@ -172,6 +173,64 @@ void thi_pages_forget(void *pages, size_t size);
  * memory or NULL. */
 void *thi_alloc(size_t size);
 void thi_free(void *memory, size_t size);
+
+/* --- memory for stacks ----------------------------------------------------------------------------- */
+size_t thi_page_size(void);
+
+/* Address space for stacks, zeroed; memory comes with the first touch, a small page at a time. NULL: none. */
+void *thi_stacks_map(size_t size);
+
+/* Makes pages of it inaccessible for good, at the price of no further mapping where the system can do that.
+ * False: no memory. */
+bool thi_pages_guard(void *pages, size_t size);
+
+/* How many bytes from `low` on have never been touched, or were forgotten since; in pages. */
+size_t thi_pages_untouched(void *low, size_t size);
+
+/* Has accesses to memory that cannot be accessed explained on standard error before the process dies of
+ * them: explain writes what there is to say of the address, in a signal handler; false: nothing, and
+ * whatever was arranged before applies. Per thread, since its stack may be what has run out. Returns what
+ * unwatch takes (NULL is fine). */
+void *thi_crash_watch(bool (*explain)(const void *address, char *text, size_t size));
+void thi_crash_unwatch(void *watch);
+
+/* --- descriptors ------------------------------------------------------------------------------------ */
+#define THI_POLL_IN 1u
+#define THI_POLL_OUT 2u
+#define THI_POLL_BAD 4u /* it is none */
+
+typedef struct thi_polled {
+    int fd;
+    unsigned events;
+    unsigned ready; /* events, and BAD */
+} thi_polled_t;
+
+/* Waits until one of them is ready (an error or hang-up counts as all of its events), or the deadline, or
+ * for no reason: 0, with `ready` set in all; ETIMEDOUT. THI_POLL_MAX at most. */
+#define THI_POLL_MAX 1025u
+int thi_poll(thi_polled_t *polled, size_t n, thrum_time_t deadline);
+
+/* Whether reads and writes of a descriptor fail rather than wait; makes it so, or not. */
+bool thi_fd_nonblocking(int fd);
+void thi_fd_set_nonblocking(int fd, bool nonblocking);
+
+/* As accept, close-on-exec: the descriptor, or an error of the system, negative. */
+struct sockaddr;
+int thi_fd_accept(int fd, struct sockaddr *addr, unsigned *addr_len);
+
+/* Pollers: of many descriptors, whichever become ready. open and arm return an error of the system.
+ * A poller tells once of a descriptor that was armed; with `keep` again and again while it is ready. EPERM:
+ * it is always ready. One that is closed is forgotten. */
+int thi_poller_open(int *poller);
+void thi_poller_close(int poller);
+int thi_poller_arm(int poller, int fd, unsigned events, bool keep);
+
+/* Waits until something is ready, or the deadline: how many were stored. */
+size_t thi_poller_wait(int poller, thi_polled_t *polled, size_t n, thrum_time_t deadline);
+
+/* An alarm: a descriptor that is readable from the deadline on (THRUM_FOREVER: never). */
+int thi_alarm_open(int *fd);
+void thi_alarm_set(int fd, thrum_time_t deadline);
 
 /* --- signals: a descriptor that is readable or not --------------------------------------------------
  * open returns 0, or ENFILE, EMFILE, ENOMEM, ENOTSUP. */

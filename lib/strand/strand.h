@@ -112,6 +112,13 @@ struct thi_strand {
     thrum_time_t since;
     uint32_t waits; /* how many it has begun: tells one wait from the next */
 
+    /* Threads: what to poll while asleep. Written by the strand; `poll_signal` is a descriptor + 1 that ends
+     * the poll, read by wakers; 0: the thread sleeps on its permit. It stays open with the record. */
+    struct thi_poll_set *polls;
+    int poll_signal;
+    int poll_kept;
+    uint32_t poll_mark;
+
     struct thi_locals *locals; /* locals.c */
     struct thi_held *held;     /* checked builds: the locks it holds and wants (check.h) */
     uint32_t alive;            /* between renew and retire */
@@ -206,6 +213,21 @@ void thi_strand_unpark(thi_strand_t *strand);
 /* Tells the diagnosis what the calling strand is about to wait for; NULL: for nothing any more.
  * Returns the time, to within some milliseconds. */
 thrum_time_t thi_strand_waits(thi_strand_t *self, const thi_site_t *site, const void *object);
+
+/* --- sleeping as a thread -------------------------------------------------------------------------
+ * What the thread kind's block and wake are; also for strands of other kinds that sleep with their
+ * thread. A strand that waits for descriptors says so before it sleeps (0, or an error of the system), and
+ * takes it back afterwards. `ready` is told, on the sleeping thread, that a descriptor is ready. */
+typedef struct thi_poll_set {
+    thi_polled_t *polled;
+    size_t n;
+    void (*ready)(struct thi_poll_set *set);
+} thi_poll_set_t;
+
+int thi_thread_block(thi_strand_t *self, thrum_time_t deadline);
+void thi_thread_rouse(thi_strand_t *strand);
+int thi_thread_polls(thi_strand_t *self, thi_poll_set_t *set);
+void thi_thread_polled(thi_strand_t *self);
 
 /* --- cancellation ------------------------------------------------------------------------------- */
 void thi_strand_cancel(thi_strand_t *strand);

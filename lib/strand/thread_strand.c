@@ -26,16 +26,6 @@ static struct thread_record *unused_end = static_records + STATIC_RECORDS;
 static struct thread_record *pool; /* given back */
 static thi_lock_t pool_lock;
 
-static int block(thi_strand_t *self, thrum_time_t deadline)
-{
-    return thi_futex_wait(&self->permit, THI_PARKED, deadline);
-}
-
-static void wake(thi_strand_t *strand)
-{
-    thi_futex_wake(&strand->permit, 1);
-}
-
 static void relax(thi_strand_t *self)
 {
     (void)self;
@@ -53,8 +43,8 @@ static void describe(const thi_strand_t *strand, char *name, size_t size)
 
 static const thi_strand_kind_t thread_kind = {
     .name = "thread",
-    .block = block,
-    .wake = wake,
+    .block = thi_thread_block,
+    .wake = thi_thread_rouse,
     .passes_on = true,
     .relax = relax,
     .describe = describe,

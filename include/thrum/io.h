@@ -1,0 +1,100 @@
+#ifndef THRUM_IO_H
+#define THRUM_IO_H
+
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <thrum/base.h>
+#include <thrum/time.h>
+
+THRUM_BEGIN_DECLS
+
+struct pollfd;
+
+/**
+ * @file
+ * Input and output that waits like everything else: a coroutine on a loop is parked, a plain thread
+ * sleeps; with a deadline, and ended by cancellation or by thrum_io_close.
+ *
+ *     char line[512];
+ *     size_t n = 0;
+ *     int err = thrum_io_read(fd, line, sizeof line, &n, thrum_after(THRUM_S(30)));
+ *     if (err == 0 && n == 0)
+ *         ...                                   // the peer has closed
+ *
+ * Blocking  Descriptors may be in either mode; the library changes nobody's O_NONBLOCK. For a descriptor
+ *           that is no socket and blocks, a read waits until poll(2) says that there is something; another
+ *           reader of the same pipe may then be faster, and the thread wait. Regular files are always
+ *           ready: use thrum_blocking for slow ones.
+ * Sharing   One reader and one writer may wait on a descriptor at the same time; more may, too: each looks
+ *           again when there is something.
+ * Closing   thrum_io_close wakes whoever waits: ECANCELED. A number that was closed and is used again is
+ *           a new descriptor in every respect.
+ * Errors    Of the system, as values: EBADF, ECONNRESET, EPIPE (a write; no SIGPIPE for sockets) ... EINTR
+ *           and EAGAIN never come back, unless said. ETIMEDOUT: the deadline. ECANCELED: cancelled, or closed
+ *           meanwhile. What can be done without waiting is done, also after the deadline and when cancelled.
+ * Context   Any strand.
+ */
+
+/** Reads up to `size` bytes; `*n` (may be NULL) gets how many, 0 at the end. @return 0 or an error. */
+THRUM_API int thrum_io_read(int fd, void *buf, size_t size, size_t *n, thrum_time_t deadline);
+
+/** Reads exactly `size` bytes. @return 0; ENODATA (the end came first); an error. `*n` says how many were
+ *  read in every case. */
+THRUM_API int thrum_io_read_full(int fd, void *buf, size_t size, size_t *n, thrum_time_t deadline);
+
+/** Writes up to `size` bytes; `*n` gets how many, at least 1 of a `size` that is not 0. */
+THRUM_API int thrum_io_write(int fd, const void *buf, size_t size, size_t *n,
+                             thrum_time_t deadline);
+
+/** Writes all of it. `*n` says how many were written in every case. */
+THRUM_API int thrum_io_write_full(int fd, const void *buf, size_t size, size_t *n,
+                                  thrum_time_t deadline);
+
+/** As readv and writev; `count` is at most 1024. */
+THRUM_API int thrum_io_readv(int fd, const struct iovec *iov, int count, size_t *n,
+                             thrum_time_t deadline);
+THRUM_API int thrum_io_writev(int fd, const struct iovec *iov, int count, size_t *n,
+                              thrum_time_t deadline);
+
+/** As recv and send, with their flags. With MSG_DONTWAIT they do not wait: EAGAIN. */
+THRUM_API int thrum_io_recv(int fd, void *buf, size_t size, int flags, size_t *n,
+                            thrum_time_t deadline);
+THRUM_API int thrum_io_send(int fd, const void *buf, size_t size, int flags, size_t *n,
+                            thrum_time_t deadline);
+
+/** As recvfrom and sendto. `addr` and `addr_len` may be NULL. */
+THRUM_API int thrum_io_recvfrom(int fd, void *buf, size_t size, int flags, struct sockaddr *addr,
+                                socklen_t *addr_len, size_t *n, thrum_time_t deadline);
+THRUM_API int thrum_io_sendto(int fd, const void *buf, size_t size, int flags,
+                              const struct sockaddr *addr, socklen_t addr_len, size_t *n,
+                              thrum_time_t deadline);
+
+/** Takes a connection; `*accepted` gets its descriptor, close-on-exec. `addr` and `addr_len` may be NULL.
+ *  Connections that were reset before they could be taken are passed over. */
+THRUM_API int thrum_io_accept(int fd, struct sockaddr *addr, socklen_t *addr_len, int *accepted,
+                              thrum_time_t deadline);
+
+/** Connects. After an error the socket is of no more use. */
+THRUM_API int thrum_io_connect(int fd, const struct sockaddr *addr, socklen_t addr_len,
+                               thrum_time_t deadline);
+
+/** As poll(2): waits until one of `n` descriptors has one of its events, and stores them in `revents`;
+ *  `*ready` (may be NULL) gets how many have. @return 0, ETIMEDOUT, ECANCELED, EINVAL (NULL, or more than
+ *  1024), ENOMEM. */
+THRUM_API int thrum_io_poll(struct pollfd *fds, size_t n, size_t *ready, thrum_time_t deadline);
+
+/** Events of thrum_io_wait. */
+#define THRUM_IO_IN 1u  /**< reading, or accepting, would not wait */
+#define THRUM_IO_OUT 2u /**< writing would not wait, or a connect has ended */
+
+/** Waits for one of `events`. An error or hang-up of the descriptor counts as each of them. */
+THRUM_API int thrum_io_wait(int fd, unsigned events, thrum_time_t deadline);
+
+/** Closes the descriptor, and wakes whoever waits on it: ECANCELED. @return 0, or an error of close(2)
+ *  (EBADF; in the other cases it is closed). */
+THRUM_API int thrum_io_close(int fd);
+
+THRUM_END_DECLS
+#endif /* THRUM_IO_H */

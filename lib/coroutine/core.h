@@ -1,0 +1,285 @@
+#ifndef THI_CORE_H
+#define THI_CORE_H
+
+/*
+ * What the files of lib/coroutine share.
+ *
+ *   context.c *.S       switching stacks
+ *   fiber.h             a context and its strand; what sanitizers are told
+ *   stack.c             stacks, guards, and who runs into one
+ *   stage.c             a thread on which coroutines run
+ *   coroutine.c         resume, yield, switch; a coroutine's beginning and end
+ *   coro_strand.c       coroutines as strands
+ *   handle.c            what others may ask of a coroutine: join, cancel, release
+ *   loop.c turn.c       loops; what a loop does between coroutines
+ *   deadlines.c port.c  its timers; what others tell it
+ *   embed.c watchdog.c  a loop in a foreign loop; coroutines that do not let go
+ *   loop_fork.c         what a forked child has of a loop
+ *   waitfd.c io.c       waiting for descriptors, and the calls that do
+ *   blocking.c tasks.c  helper threads; a loop as an executor
+ *
+ * Where control is. On each thread one coroutine is current, or the thread itself, which is a coroutine
+ * without a stack of its own (`stage->self`). Who has resumed or switched to another is suspended meanwhile.
+ * A coroutine that waits while its thread runs a loop goes away in the middle of whatever it does; the loop
+ * comes back to that very place, whoever had resumed it.
+ *
+ *   NEW         has not begun
+ *   RUNNING     it is current
+ *   RESUMING    it has resumed another and waits for its yield
+ *   YIELDED     in yield: resume or switch goes on with it
+ *   SWITCHED    in switch: likewise
+ *   BLOCKED     it waits in the loop for a wake-up
+ *   READY       in the loop's line
+ *   DONE        it has ended
+ *
+ * The state belongs to the coroutine's thread.
+ */
+#include <thrum/coroutine.h>
+#include <thrum/loop.h>
+#include <thrum/semaphore.h>
+
+#include "coroutine/fiber.h"
+#include "task/task.h"
+
+typedef struct thi_stage thi_stage_t;
+typedef struct thi_port thi_port_t;
+
+typedef enum {
+    THI_CORO_NEW,
+    THI_CORO_RUNNING,
+    THI_CORO_RESUMING,
+    THI_CORO_YIELDED,
+    THI_CORO_SWITCHED,
+    THI_CORO_BLOCKED,
+    THI_CORO_READY,
+    THI_CORO_DONE,
+} thi_coro_state_t;
+
+#define THI_CORO_NAME 24
+
+/* Bits of `ended`. */
+#define THI_ENDED 1u
+#define THI_JOINERS 2u /* somebody may sleep in a join */
+
+struct thi_cleanups;
+
+struct thrum_coro {
+    thi_strand_t strand; /* of stage->self: not in use, fiber.strand is the thread's */
+    thi_fiber_t fiber;
+
+    thi_stage_t *stage; /* the thread; NULL: of a loop that has not seen it yet */
+    thrum_coro_t
+        *back; /* to whom yield and the end give control. Its handle is held if `holds_back` */
+    thrum_loop_t *loop;      /* spawned on it; NULL: it is resumed by hand */
+    thi_port_t *port;        /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
+    thrum_coro_t *next;      /* in the line, or in the cache of stacks */
+    thrum_coro_t *next_post; /* in a port's inbox */
+    thrum_coro_t *younger;   /* among those of the loop that have not ended */
+    thrum_coro_t *older;
+    thrum_fn fn;
+    void *arg;
+    void *result;
+    struct thi_cleanups *cleanups;
+    thrum_time_t deadline; /* BLOCKED */
+    thrum_time_t used;     /* THRUM_FEEDBACK */
+    int status;
+    uint32_t refs;
+    uint32_t ended;
+    uint32_t posted; /* it is in an inbox, or on its way */
+    uint32_t timer;  /* place among the loop's deadlines, + 1; 0: none */
+    uint8_t state;   /* thi_coro_state_t */
+    uint8_t level;   /* THRUM_FEEDBACK */
+    uint8_t class;   /* stack.c */
+    bool registered; /* stack.c */
+    bool loops;      /* the loop holds a reference */
+    bool daemon;
+    bool unwinding; /* its release resumed it to end */
+    bool timed_out;
+    bool holds_back;
+    char name[THI_CORO_NAME];
+};
+
+static inline thrum_coro_t *thi_coro_of(const thi_strand_t *strand)
+{
+    return (thrum_coro_t *)(uintptr_t)strand;
+}
+
+/* --- the stage: what a thread needs to run coroutines ---------------------------------------------- */
+#define THI_STACK_CLASSES 15
+
+struct thi_stage {
+    thrum_coro_t *current;
+    thrum_loop_t *loop;   /* it runs one, also while it runs a coroutine of it */
+    thrum_coro_t *ending; /* has left its stack for good, and whoever got control has to say so */
+    thrum_coro_t *stacks[THI_STACK_CLASSES];
+    unsigned stacks_kept[THI_STACK_CLASSES];
+    void *signal_stack;
+    thrum_coro_t self;
+};
+
+extern _Thread_local thi_stage_t *thi_stage THI_TLS_MODEL;
+
+/* NULL: no memory. */
+thi_stage_t *thi_stage_make(void);
+
+static inline thi_stage_t *thi_stage_here(void)
+{
+    thi_stage_t *stage = thi_stage;
+    return THI_LIKELY(stage != NULL) ? stage : thi_stage_make();
+}
+
+/* --- a coroutine ------------------------------------------------------------------------------------ */
+
+/* One that has not begun, with a reference. NULL: no memory. */
+thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
+                            const thrum_coro_config_t *config);
+
+/* 0, or EINVAL. */
+int thi_coro_check_config(const thrum_coro_config_t *config);
+
+/* Nobody has a reference any more. */
+void thi_coro_free(thi_stage_t *stage, thrum_coro_t *co);
+
+thrum_coro_t *thi_coro_retain(thrum_coro_t *co);
+
+/* Takes a reference away; true: it was the last. One that has not ended then goes on, and is freed when it
+ * has. */
+bool thi_coro_drop(thrum_coro_t *co);
+
+/* What it has deferred. */
+void thi_coro_run_cleanups(thrum_coro_t *co);
+
+/* Control has come to the caller; if somebody has ended for that, says so to those who wait for it. */
+void thi_coro_settle(thi_stage_t *stage);
+
+/* Ends the current coroutine. */
+_Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result);
+
+/* Gives control to `to`, from the current coroutine, whose state is set. */
+void *thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to, void *value);
+
+/* Resumes a suspended one until it has ended. */
+void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co);
+
+extern const thi_strand_kind_t thi_coro_kind;
+void thi_coro_wake(thi_strand_t *strand);
+extern const thi_site_t thi_coro_site;
+
+/* It has left its stack for good: tells joiners, and gives up the loop's reference. */
+void thi_coro_publish_end(thi_stage_t *stage, thrum_coro_t *co);
+
+/* --- the loop --------------------------------------------------------------------------------------- */
+#define THI_LEVELS 4 /* THRUM_FEEDBACK; the other policy has one */
+
+typedef struct thi_line {
+    thrum_coro_t *first;
+    thrum_coro_t *last;
+} thi_line_t;
+
+/* When sleepers are to be woken: a heap, four children to a node, the soonest first. */
+typedef struct thi_deadlines {
+    struct thi_deadline *entries;
+    uint32_t count;
+    uint32_t room;
+} thi_deadlines_t;
+
+bool thi_deadlines_reserve(thi_deadlines_t *heap, uint32_t count); /* false: no memory */
+void thi_deadlines_add(thi_deadlines_t *heap, thrum_coro_t *co);   /* there is room; co->deadline */
+void thi_deadlines_remove(thi_deadlines_t *heap, thrum_coro_t *co);
+thrum_coro_t *thi_deadlines_first(const thi_deadlines_t *heap); /* NULL: none */
+void thi_deadlines_end(thi_deadlines_t *heap);
+
+/* Where other threads leave word for a loop. Never freed, since a waker may be late. */
+struct thi_port {
+    thi_port_t *next_free;
+    uint32_t visitors; /* who may touch the descriptor */
+    uint32_t open;
+    THRUM_ALIGNED(THI_CACHE_LINE) thrum_coro_t *inbox; /* the latest first */
+    uint32_t sleeps;                                   /* port.c */
+    uint32_t stop;
+    int signal; /* the descriptor that wakes a loop that polls; -1: none yet */
+};
+
+thi_port_t *thi_port_make(void); /* NULL: no memory */
+void thi_port_close(thi_port_t *port);
+
+/* Leaves a coroutine in the inbox, and wakes the loop if it sleeps. False: it is closed. Any thread. */
+bool thi_port_post(thi_port_t *port, thrum_coro_t *co);
+void thi_port_stop(thi_port_t *port);
+
+/* For the loop: whether there is something; and takes it, in order of arrival. */
+bool thi_port_has_post(const thi_port_t *port);
+thrum_coro_t *thi_port_take(thi_port_t *port);
+
+/* The loop is about to sleep: on the port's word, or in a poll. False: there is something. */
+bool thi_port_fall_asleep(thi_port_t *port, bool polls);
+void thi_port_sleep(thi_port_t *port, thrum_time_t deadline); /* on the word */
+void thi_port_wake_up(thi_port_t *port);
+
+struct thrum_loop {
+    thi_stage_t *stage; /* of the thread that runs it; NULL: nobody has */
+    thi_line_t lines[THI_LEVELS];
+    uint32_t waiting; /* how many are in the lines */
+    uint32_t turns;   /* how many more may run before the loop looks around */
+    uint32_t fork_mark;
+    size_t alive; /* coroutines that have not ended */
+    thrum_coro_t *youngest;
+    size_t daemons;
+    thi_deadlines_t deadlines;
+    thi_port_t *port;
+    int poller;     /* -1: none yet */
+    uint8_t *armed; /* waitfd.c: by descriptor, the directions that the poller is to tell of */
+    size_t armed_size;
+    thrum_loop_config_t config;
+    thrum_time_t since; /* THRUM_FEEDBACK: when the current one got its turn */
+    thrum_time_t boosted;
+    bool ending;       /* daemons are being cancelled */
+    int alarm;         /* embedded: a descriptor for its deadlines; -1: none */
+    uint64_t switches; /* watchdog.c: read by its timer */
+    uint32_t running;  /* likewise: the id of the coroutine that was given control last */
+    struct thi_watchdog *watchdog;
+    thrum_sem_t helpers; /* blocking.c */
+    struct thi_loop_tasks *tasks;
+};
+
+/* The current coroutine, which is BLOCKED or READY or has ended, lets others run; returns when it is its
+ * turn again. */
+void thi_loop_leave(thi_stage_t *stage, thrum_coro_t *co);
+
+/* The current coroutine goes to the end of the line. */
+void thi_loop_yield(thi_stage_t *stage, thrum_coro_t *co);
+
+/* A coroutine that is BLOCKED goes to the end of the line. On the loop's thread. */
+void thi_loop_ready(thrum_loop_t *loop, thrum_coro_t *co);
+
+/* Sleeps in the loop until it is woken, or the deadline: 0 or ETIMEDOUT. */
+int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline);
+
+/* Takes it up, on the loop's thread; and its end. */
+void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co);
+void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co);
+
+/* The first of the line; NULL: nobody is ready. */
+thrum_coro_t *thi_loop_next(thrum_loop_t *loop);
+
+/* The process is a forked child: nothing is left of the loop but the coroutine that forked. */
+void thi_loop_forked(thrum_loop_t *loop);
+
+/* The loop's thread goes elsewhere; the descriptor, if somebody asked for it, tells when to come back. */
+void thi_loop_set_alarm(thrum_loop_t *loop);
+
+int thi_watchdog_begin(thrum_loop_t *loop); /* 0 or ENOMEM */
+void thi_watchdog_end(thrum_loop_t *loop);
+void thi_tasks_end(thrum_loop_t *loop);
+
+/* Has the loop a poller? Makes it one: 0, or an error of the system. */
+int thi_loop_need_poller(thrum_loop_t *loop);
+
+/* Descriptors that the loop's poller has found ready. */
+void thi_waitfd_ready(thrum_loop_t *loop, const thi_polled_t *polled, size_t n);
+
+/* Spawns. `stage`: the caller's, or NULL. */
+int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, thrum_fn fn,
+                   void *arg, const thrum_coro_config_t *config);
+
+#endif /* THI_CORE_H */

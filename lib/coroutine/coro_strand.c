@@ -1,0 +1,87 @@
+/*
+ * Coroutines as strands: how one sleeps, and how it is woken.
+ *
+ * Where a thread runs a loop, its coroutines sleep in the loop: all of them, also those that are resumed
+ * by hand. Elsewhere the thread sleeps. A waker tells by `port` which it is.
+ *
+ * Invariants
+ *   I1  `port` changes only between two sleeps, and after it has changed the permit is looked at again.
+ *       So a waker that has read the old one has left a permit that is seen.
+ */
+#include <stdio.h>
+
+#include "coroutine/core.h"
+
+/* True: it need not sleep any more. */
+static bool move(thrum_coro_t *co, thi_port_t *port)
+{
+    if (THI_LIKELY(co->port == port))
+        return false;
+    thi_store_release(&co->port, port); /* R1: release; pairs with A1 */
+    thi_fence_full();                   /* I1; against the one in wake */
+    return thi_load_relaxed(&co->strand.permit) != THI_PARKED;
+}
+
+static int block(thi_strand_t *self, thrum_time_t deadline)
+{
+    thi_stage_t *stage = thi_stage;
+    thrum_coro_t *co = thi_coro_of(self);
+    thrum_loop_t *loop = stage->loop;
+    if (move(co, loop != NULL ? loop->port : NULL))
+        return 0;
+    return loop != NULL ? thi_loop_block(stage, co, deadline) : thi_thread_block(self, deadline);
+}
+
+/* Until it has been left where the loop that it sleeps in will find it. Whoever sets `posted` does that for
+ * all others; they may know of a later sleep. */
+static void post(thrum_coro_t *co, thi_port_t *port)
+{
+    while (thi_swap_acq_rel(&co->posted, 1u) == 0 && !thi_port_post(port, co)) {
+        thi_store_release(&co->posted, 0u);
+        thi_fence_full();
+        thi_port_t *now = thi_load_acquire(&co->port);
+        if (now == port) /* a loop that is gone: this was late */
+            return;
+        if (now == NULL) {
+            thi_thread_rouse(&co->strand);
+            return;
+        }
+        port = now;
+    }
+}
+
+void thi_coro_wake(thi_strand_t *strand)
+{
+    thrum_coro_t *co = thi_coro_of(strand);
+    const thi_stage_t *stage = thi_stage;
+    thrum_loop_t *loop = stage != NULL ? stage->loop : NULL;
+    if (THI_LIKELY(loop != NULL && thi_load_relaxed(&co->port) == loop->port)) {
+        thi_loop_ready(loop, co); /* it is this thread's: nothing has changed meanwhile */
+        return;
+    }
+    thi_fence_full();                               /* I1 */
+    thi_port_t *port = thi_load_acquire(&co->port); /* A1: acquire; pairs with R1 */
+    if (port == NULL)
+        thi_thread_rouse(strand);
+    else
+        post(co, port);
+}
+
+static void describe(const thi_strand_t *strand, char *name, size_t size)
+{
+    const thrum_coro_t *co = thi_coro_of(strand);
+    char own[THI_CORO_NAME]; /* it may be changed by another life meanwhile */
+    for (size_t i = 0; i < sizeof own; i++)
+        own[i] = thi_load_relaxed(&co->name[i]);
+    own[sizeof own - 1] = '\0';
+    snprintf(name, size, "coroutine %u \"%s\"", THI_SLOT(thi_load_relaxed(&strand->id)), own);
+}
+
+const thi_strand_kind_t thi_coro_kind = {
+    .name = "coroutine",
+    .block = block,
+    .wake = thi_coro_wake,
+    .passes_on = false,
+    .relax = NULL,
+    .describe = describe,
+};

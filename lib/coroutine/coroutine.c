@@ -1,0 +1,283 @@
+/*
+ * How coroutines give control to one another, begin and end. The states are in core.h.
+ *
+ * Invariants
+ *   I1  One coroutine of a thread is RUNNING, and it is stage->current.
+ *   I2  `back` of one that was resumed is RESUMING until the other yields, ends or is waited for in the
+ *       loop; `back` of one that was started by a switch is held by a reference.
+ *   I3  A coroutine that has ended is said to have only by whoever gets control from it (`ending`): until
+ *       then it runs on its stack, which a joiner would be free to give to somebody else.
+ */
+#include <string.h>
+
+#include "coroutine/stack.h"
+
+/* ------------------------------------------------------------------------------------------------
+ * Passing control
+ */
+
+static inline void *pass(thi_stage_t *stage, thrum_coro_t *to, void *value, bool last)
+{
+    thrum_coro_t *from = stage->current;
+    stage->current = to;
+    to->state = THI_CORO_RUNNING;
+    return thi_fiber_switch(&from->fiber, &to->fiber, value, last);
+}
+
+void *thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to, void *value)
+{
+    return pass(stage, to, value, false);
+}
+
+void thi_coro_settle(thi_stage_t *stage)
+{
+    thrum_coro_t *co = stage->ending;
+    if (THI_LIKELY(co == NULL))
+        return;
+    stage->ending = NULL;
+    thi_coro_publish_end(stage, co);
+}
+
+/* A worker's tasks may wait for others of the same pool, also in a coroutine that they resume by hand. */
+static inline void lend_home(const thrum_coro_t *from, thrum_coro_t *to)
+{
+    const thi_strand_t *lender = from->fiber.strand;
+    thi_strand_t *strand = &to->strand;
+    if (THI_LIKELY(lender->home == NULL && strand->home == NULL))
+        return;
+    strand->home = lender->home;
+    strand->post = lender->post;
+    strand->on_sleep = lender->on_sleep;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The beginning and the end
+ */
+
+static void begin(void *value)
+{
+    (void)value;
+    thrum_coro_t *co = thi_coro_of(thi_current.strand);
+    void *result = NULL;
+    thi_fiber_arrived(&co->fiber);
+    const int status = co->fn(co->arg, &result);
+    thi_coro_end(co, status, result);
+}
+
+/* Whom the end gives control to. */
+static thrum_coro_t *heir(thi_stage_t *stage, const thrum_coro_t *co)
+{
+    thrum_coro_t *back = co->back;
+    while (back != NULL && back->state != THI_CORO_RESUMING && back->state != THI_CORO_SWITCHED)
+        back = back->back;
+    return back != NULL ? back : &stage->self;
+}
+
+_Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result)
+{
+    thi_stage_t *stage = thi_stage;
+    thi_coro_run_cleanups(co);
+    if (co->strand.locals != NULL)
+        thi_locals_end(&co->strand);
+    co->status = status;
+    co->result = result;
+    thi_strand_retire(&co->strand);
+    thrum_coro_t *to = co->loops ? &stage->self : heir(stage, co);
+    if (!co->holds_back)
+        co->back = NULL; /* it may be gone before this one is */
+    co->state = THI_CORO_DONE;
+    stage->ending = co;
+    pass(stage, to, result, true);
+    thi_panic("a coroutine came back from its end");
+}
+
+int thi_coro_check_config(const thrum_coro_config_t *config)
+{
+    if (config == NULL)
+        return 0;
+    if (config->config_size != 0 && config->config_size != sizeof *config)
+        return EINVAL;
+    return config->stack_size <= THRUM_CORO_STACK_MAX ? 0 : EINVAL;
+}
+
+static void set_name(thrum_coro_t *co, const char *name)
+{
+    size_t length = strlen(name);
+    length = length < THI_CORO_NAME ? length : THI_CORO_NAME - 1;
+    memcpy(co->name, name, length);
+    co->name[length] = '\0';
+}
+
+thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
+                            const thrum_coro_config_t *config)
+{
+    const unsigned class = config != NULL && config->stack_size != 0
+                               ? thi_stack_class(config->stack_size)
+                               : THI_STACK_CLASS_DEFAULT - THI_STACK_CLASS_MIN;
+    thrum_coro_t *co = thi_stack_take(stage, class);
+    if (THI_UNLIKELY(co == NULL))
+        return NULL;
+    thi_strand_renew(&co->strand);
+    co->fiber.strand = &co->strand;
+    co->stage = stage;
+    co->back = NULL;
+    co->loop = NULL;
+    co->fn = fn;
+    co->arg = arg;
+    co->refs = 1;
+    thi_store_relaxed(&co->ended, 0u);
+    co->state = THI_CORO_NEW;
+    co->loops = false;
+    co->daemon = false;
+    co->unwinding = false;
+    co->holds_back = false;
+    co->name[0] = '\0';
+    if (config != NULL) {
+        co->daemon = config->daemon;
+        if (config->name != NULL)
+            set_name(co, config->name);
+    }
+    thi_fiber_make(&co->fiber, thi_stack_low(co), thi_stack_size(co), begin);
+    return co;
+}
+
+void thi_coro_free(thi_stage_t *stage, thrum_coro_t *co)
+{
+    if (co->holds_back && thi_coro_drop(co->back) && thrum_coro_done(co->back))
+        thi_coro_free(stage, co->back);
+    if (co->state != THI_CORO_DONE) /* it never began */
+        thi_strand_retire(&co->strand);
+    thi_stack_give(stage, co);
+}
+
+int thrum_coro_create(thrum_coro_t **co, thrum_fn fn, void *arg, const thrum_coro_config_t *config)
+{
+    if (co == NULL || fn == NULL || thi_coro_check_config(config) != 0)
+        return EINVAL;
+    thi_stage_t *stage = thi_stage_here();
+    thrum_coro_t *made = stage != NULL ? thi_coro_make(stage, fn, arg, config) : NULL;
+    if (made == NULL)
+        return ENOMEM;
+    *co = made;
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Resume and yield
+ */
+
+static inline bool is_suspended(const thrum_coro_t *co)
+{
+    return co->state == THI_CORO_YIELDED || co->state == THI_CORO_SWITCHED ||
+           co->state == THI_CORO_NEW;
+}
+
+/* It is not unwound, even if nobody else has a handle: it ends by itself, or is lost to all. */
+static inline void let_go_of_back(thrum_coro_t *co)
+{
+    if (THI_UNLIKELY(co->holds_back) && thi_coro_drop(co->back) && thrum_coro_done(co->back))
+        thi_coro_free(co->stage, co->back);
+    co->holds_back = false;
+    co->back = NULL;
+}
+
+/* Why it cannot be gone on with. */
+static int refuses(const thi_stage_t *stage, const thrum_coro_t *co)
+{
+    if (stage != NULL && co->stage == stage)
+        return co->state == THI_CORO_DONE ? ENODATA : EINVAL;
+    return thrum_coro_done(co) ? ENODATA : EINVAL;
+}
+
+int thrum_coro_resume(thrum_coro_t *co, void *send, void **yielded)
+{
+    if (THI_UNLIKELY(co == NULL))
+        return EINVAL;
+    thi_stage_t *stage = thi_stage;
+    if (THI_UNLIKELY(co->stage != stage || !is_suspended(co) || co->loops))
+        return refuses(stage, co);
+    thrum_coro_t *self = stage->current;
+    lend_home(self, co);
+    let_go_of_back(co);
+    co->back = self;
+    self->state = THI_CORO_RESUMING;
+    void *value = pass(stage, co, send, false);
+    if (THI_UNLIKELY(stage->ending != NULL)) {
+        const bool ended = stage->ending == co;
+        thi_coro_settle(stage);
+        if (ended)
+            return ENODATA;
+    }
+    if (yielded != NULL)
+        *yielded = value;
+    return 0;
+}
+
+void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co)
+{
+    (void)stage;
+    co->unwinding = true;
+    thi_store_release(&co->strand.cancelled, 1u);
+    while (co->state != THI_CORO_DONE && thrum_coro_resume(co, NULL, NULL) == 0) {
+        /* it has given control to us by a switch, and is still to end */
+    }
+}
+
+void *thrum_coro_yield(void *value)
+{
+    thi_stage_t *stage = thi_stage;
+    thrum_coro_t *self = stage != NULL ? stage->current : NULL;
+    if (THI_UNLIKELY(self == NULL || self->back == NULL)) {
+        thrum_yield();
+        return NULL;
+    }
+    if (THI_UNLIKELY(self->unwinding))
+        thi_coro_end(self, ECANCELED, NULL);
+    thrum_coro_t *back = self->back;
+    if (THI_UNLIKELY(back->state != THI_CORO_RESUMING && back->state != THI_CORO_SWITCHED))
+        return NULL; /* who started it has gone elsewhere since */
+    let_go_of_back(self);
+    self->state = THI_CORO_YIELDED;
+    value = pass(stage, back, value, false);
+    thi_coro_settle(stage);
+    return value;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Switch
+ */
+
+int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
+{
+    if (co == NULL)
+        return EINVAL;
+    thi_stage_t *stage = thi_stage_here();
+    if (stage == NULL)
+        return ENOMEM;
+    thrum_coro_t *self = stage->current;
+    void *value = send;
+    if (co != self) {
+        if (co->stage != stage || !is_suspended(co) ||
+            (co->loops && co->state != THI_CORO_SWITCHED))
+            return refuses(stage, co);
+        if (self->unwinding)
+            thi_coro_end(self, ECANCELED, NULL);
+        lend_home(self, co);
+        if (co->back == NULL && co != &stage->self && !co->loops) {
+            co->back = thi_coro_retain(self);
+            co->holds_back = true;
+        }
+        self->state = THI_CORO_SWITCHED;
+        value = pass(stage, co, send, false);
+        thi_coro_settle(stage);
+    }
+    if (received != NULL)
+        *received = value;
+    return 0;
+}
+
+thrum_coro_t *thrum_coro_current(void)
+{
+    thi_stage_t *stage = thi_stage_here();
+    return stage != NULL ? stage->current : NULL;
+}

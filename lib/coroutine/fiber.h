@@ -1,0 +1,125 @@
+#ifndef THI_FIBER_H
+#define THI_FIBER_H
+
+/*
+ * A context, the strand that runs in it, and what the sanitizers have to be told of it.
+ */
+#include "coroutine/context.h"
+#include "strand/strand.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define THI_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define THI_ASAN 1
+#endif
+#endif
+
+#if defined(__SANITIZE_THREAD__) || defined(THI_CLANG_TSAN)
+#define THI_TSAN 1
+#endif
+
+#ifdef THI_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#ifdef THI_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
+#if defined(__has_include)
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#endif
+#endif
+
+/* A part of memory that will be used as a stack, for good: Valgrind wants to know. */
+static inline void thi_fiber_new_stack(void *stack, size_t size)
+{
+#ifdef VALGRIND_STACK_REGISTER
+    (void)VALGRIND_STACK_REGISTER(stack, (char *)stack + size);
+#else
+    (void)stack, (void)size;
+#endif
+}
+
+typedef struct thi_fiber {
+    thi_context_t context;
+    thi_strand_t *strand;
+#ifdef THI_ASAN
+    void *fake_stack;
+    const void *bottom; /* of a thread: known once it was left for the first time */
+    size_t size;
+#endif
+#ifdef THI_TSAN
+    void *tsan;
+#endif
+} thi_fiber_t;
+
+/* The stack is about to carry a new flow of control: what the one before left there says nothing. */
+static inline void thi_fiber_make(thi_fiber_t *fiber, void *stack, size_t size,
+                                  void (*entry)(void *value))
+{
+#ifdef THI_ASAN
+    ASAN_UNPOISON_MEMORY_REGION(stack, size);
+    fiber->fake_stack = NULL;
+    fiber->bottom = stack;
+    fiber->size = size;
+#endif
+#ifdef THI_TSAN
+    if (fiber->tsan == NULL) /* lives as long as the stack */
+        fiber->tsan = __tsan_create_fiber(0);
+#endif
+    thi_context_make(&fiber->context, stack, size, entry);
+}
+
+/* The calling thread's own flow of control. */
+static inline void thi_fiber_of_thread(thi_fiber_t *fiber, thi_strand_t *strand)
+{
+    fiber->strand = strand;
+#ifdef THI_TSAN
+    fiber->tsan = __tsan_get_current_fiber();
+#endif
+}
+
+#ifdef THI_ASAN
+/* Who was left for the fiber that runs now, on this thread. */
+extern _Thread_local thi_fiber_t *thi_fiber_left THI_TLS_MODEL;
+
+static inline void thi_fiber_arrived(const thi_fiber_t *self)
+{
+    const void *bottom = NULL;
+    size_t size = 0;
+    __sanitizer_finish_switch_fiber(self->fake_stack, &bottom, &size);
+    if (thi_fiber_left != NULL && thi_fiber_left->bottom == NULL) {
+        thi_fiber_left->bottom = bottom;
+        thi_fiber_left->size = size;
+    }
+}
+#else
+/* At the begin of a fiber's entry. */
+static inline void thi_fiber_arrived(const thi_fiber_t *self)
+{
+    (void)self;
+}
+#endif
+
+/* Goes on in `to`; returns, with the value, when somebody comes back. `from` never goes on when `last`. */
+static inline void *thi_fiber_switch(thi_fiber_t *from, thi_fiber_t *to, void *value, bool last)
+{
+    (void)last;
+    thi_current.strand = to->strand;
+    thi_current.id = to->strand->id;
+#ifdef THI_ASAN
+    thi_fiber_left = from;
+    __sanitizer_start_switch_fiber(last ? NULL : &from->fake_stack, to->bottom, to->size);
+#endif
+#ifdef THI_TSAN
+    __tsan_switch_to_fiber(to->tsan, 0);
+#endif
+    value = thi_context_switch(&from->context, &to->context, value);
+    thi_fiber_arrived(from);
+    return value;
+}
+
+#endif /* THI_FIBER_H */

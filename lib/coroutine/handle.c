@@ -1,0 +1,171 @@
+/*
+ * What the holder of a handle may ask, on any thread.
+ *
+ *   ended   ENDED     it has left its stack for good; status and result are there
+ *           JOINERS   somebody may sleep in a join. It may be set for nobody
+ *
+ * Invariants
+ *   I1  What a joiner may free is not touched after ENDED was set, but by who holds a reference.
+ */
+#include "coroutine/core.h"
+
+const thi_site_t thi_coro_site = {"end of coroutine", NULL};
+
+/* ------------------------------------------------------------------------------------------------
+ * References
+ */
+
+thrum_coro_t *thi_coro_retain(thrum_coro_t *co)
+{
+    thi_fetch_add_relaxed(&co->refs, 1u); /* relaxed: the caller has one */
+    return co;
+}
+
+bool thi_coro_drop(thrum_coro_t *co)
+{
+    /* R2: release, A2: acquire; pair with each other: who frees it has seen all that others did. */
+    return thi_load_acquire(&co->refs) == 1 ? (thi_store_relaxed(&co->refs, 0u), true)
+                                            : thi_fetch_sub_acq_rel(&co->refs, 1u) == 1;
+}
+
+/* Nobody has a handle, but it is suspended: it is to end. */
+static void unwind(thi_stage_t *stage, thrum_coro_t *co)
+{
+    thi_store_relaxed(&co->refs, 1u);
+    thi_coro_unwind(stage, co);
+    if (thi_coro_drop(co) && co->state == THI_CORO_DONE)
+        thi_coro_free(stage, co);
+}
+
+void thrum_coro_release(thrum_coro_t *co)
+{
+    if (co == NULL || !thi_coro_drop(co))
+        return;
+    thi_stage_t *stage = thi_stage;
+    if (thrum_coro_done(co) || co->state == THI_CORO_NEW)
+        thi_coro_free(stage, co);
+    else if (co->stage == stage &&
+             (co->state == THI_CORO_YIELDED || co->state == THI_CORO_SWITCHED))
+        unwind(stage, co);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The end
+ */
+
+void thi_coro_publish_end(thi_stage_t *stage, thrum_coro_t *co)
+{
+    const bool loops = co->loops;
+    const bool orphan = thi_load_relaxed(&co->refs) == 0; /* nobody is there to release it */
+    if (loops)
+        thi_loop_dismiss(co->loop, co);
+    /* R1: release; pairs with A1. I1. */
+    if (loops && (thi_swap_acq_rel(&co->ended, THI_ENDED) & THI_JOINERS) != 0)
+        thi_lot_unpark(&(thi_unpark_t){.key = &co->ended, .site = &thi_coro_site, .n = THI_ALL});
+    else if (!loops)
+        thi_store_release(&co->ended, THI_ENDED); /* R1 */
+    if (orphan || (loops && thi_coro_drop(co)))
+        thi_coro_free(stage, co);
+}
+
+bool thrum_coro_done(const thrum_coro_t *co)
+{
+    /* A1: acquire; pairs with R1. */
+    return co != NULL && (thi_load_acquire(&co->ended) & THI_ENDED) != 0;
+}
+
+int thrum_coro_result(const thrum_coro_t *co, void **result)
+{
+    if (co == NULL)
+        return EINVAL;
+    if (!thrum_coro_done(co))
+        return EBUSY;
+    if (result != NULL)
+        *result = co->result;
+    return co->status;
+}
+
+int thrum_coro_cancel(thrum_coro_t *co)
+{
+    if (co == NULL)
+        return EINVAL;
+    if (!thrum_coro_done(co))
+        thi_strand_cancel(&co->strand);
+    return 0;
+}
+
+const char *thrum_coro_name(const thrum_coro_t *co)
+{
+    return co != NULL ? co->name : "";
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Join
+ */
+
+/* Under the bucket's lock. */
+static bool must_wait(void *arg)
+{
+    thrum_coro_t *co = arg;
+    /* W1: relaxed; the end's swap sees the mark, or this one sees the end. */
+    return (thi_fetch_or_relaxed(&co->ended, THI_JOINERS) & THI_ENDED) == 0;
+}
+
+static int may_join(const thrum_coro_t *co)
+{
+    if (co == NULL || !co->loops)
+        return EINVAL;
+    return thi_current.strand == &co->strand ? EDEADLK : 0;
+}
+
+static int wait_for_end(thrum_coro_t *co, thrum_time_t deadline)
+{
+    const int err = may_join(co);
+    if (err != 0)
+        return err;
+    thi_park_t park = {.site = &thi_coro_site,
+                       .key = &co->ended,
+                       .arg = co,
+                       .validate = must_wait,
+                       .cancellable = true};
+    while (!thrum_coro_done(co)) {
+        const int stopped = thi_lot_park(&park, deadline);
+        if (stopped != 0 && stopped != EAGAIN)
+            return stopped;
+    }
+    return 0;
+}
+
+int thrum_coro_join_until(thrum_coro_t *co, void **result, thrum_time_t deadline)
+{
+    const int err = thrum_coro_done(co) ? 0 : wait_for_end(co, deadline);
+    return err != 0 ? err : thrum_coro_result(co, result);
+}
+
+int thrum_coro_join(thrum_coro_t *co, void **result)
+{
+    return thrum_coro_join_until(co, result, THRUM_FOREVER);
+}
+
+int thrum_coro_tryjoin(thrum_coro_t *co, void **result)
+{
+    if (thrum_coro_done(co))
+        return thrum_coro_result(co, result);
+    const int err = may_join(co);
+    return err != 0 ? err : EAGAIN;
+}
+
+int thrum_coro_join_all(thrum_coro_t *const *cos, size_t n, thrum_time_t deadline)
+{
+    int first = 0;
+    if (cos == NULL && n != 0)
+        return EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        const int err = thrum_coro_done(cos[i]) ? 0 : wait_for_end(cos[i], deadline);
+        if (err != 0)
+            return err;
+        const int status = thrum_coro_result(cos[i], NULL);
+        first = first != 0 ? first : status;
+    }
+    return first;
+}

@@ -1,0 +1,230 @@
+/*
+ * What coroutines of a loop do to one another: spawn, sleep, get ready, and pass control down the line.
+ *
+ *   line    the coroutines that are READY, in order; with THRUM_FEEDBACK several lines, the first first
+ *   turns   how many may still run one after the other before control goes to the loop itself (turn.c), which
+ *           looks at deadlines, descriptors and the port
+ *
+ * A coroutine that leaves gives control to the next one directly: the loop itself is only asked when the
+ * line is empty or the turns are used up, and by those that have ended.
+ */
+#include "coroutine/stack.h"
+
+/* ------------------------------------------------------------------------------------------------
+ * The line
+ */
+
+static inline void append(thi_line_t *line, thrum_coro_t *co)
+{
+    co->next = NULL;
+    if (line->first == NULL)
+        line->first = co;
+    else
+        line->last->next = co;
+    line->last = co;
+}
+
+static inline thrum_coro_t *take_first(thi_line_t *line)
+{
+    thrum_coro_t *co = line->first;
+    if (co != NULL)
+        line->first = co->next;
+    return co;
+}
+
+static inline void enqueue(thrum_loop_t *loop, thrum_coro_t *co)
+{
+    co->state = THI_CORO_READY;
+    append(&loop->lines[co->level], co);
+    loop->waiting++;
+}
+
+void thi_loop_ready(thrum_loop_t *loop, thrum_coro_t *co)
+{
+    if (THI_LIKELY(co->state ==
+                   THI_CORO_BLOCKED)) /* else it has noticed already, or this was late */
+        enqueue(loop, co);
+}
+
+thrum_coro_t *thi_loop_next(thrum_loop_t *loop)
+{
+    thrum_coro_t *co = take_first(&loop->lines[0]);
+    for (unsigned level = 1; co == NULL && level < THI_LEVELS; level++)
+        co = take_first(&loop->lines[level]);
+    loop->waiting -= co != NULL;
+    return co;
+}
+
+/* THRUM_FEEDBACK: whoever has used up what its level grants goes down one. */
+static void account(thrum_loop_t *loop, thrum_coro_t *co)
+{
+    const thrum_time_t now = thi_clock();
+    co->used += now - loop->since;
+    loop->since = now;
+    if (co->used < THRUM_US(100) << (2 * co->level) || co->level + 1 == THI_LEVELS)
+        return;
+    co->level++;
+    co->used = 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Passing control
+ */
+
+/* In a forked child: whoever else was in the loop is not there. */
+static void notice_fork(thrum_loop_t *loop)
+{
+    if (THI_UNLIKELY(loop->fork_mark != thi_fork_mark))
+        thi_loop_forked(loop);
+}
+
+void thi_loop_leave(thi_stage_t *stage, thrum_coro_t *co)
+{
+    thrum_loop_t *loop = stage->loop;
+    thrum_coro_t *next = NULL;
+    notice_fork(loop);
+    if (THI_UNLIKELY(loop->config.policy == THRUM_FEEDBACK))
+        account(loop, co);
+    thi_store_relaxed(&loop->switches, loop->switches + 1);
+    if (THI_LIKELY(loop->turns != 0)) {
+        loop->turns--;
+        next = thi_loop_next(loop);
+    }
+    thi_store_relaxed(&loop->running, next != NULL ? next->strand.id : 0u);
+    if (next == co) {
+        co->state = THI_CORO_RUNNING;
+        return;
+    }
+    (void)thi_coro_pass(stage, next != NULL ? next : &stage->self, NULL);
+}
+
+void thi_loop_yield(thi_stage_t *stage, thrum_coro_t *co)
+{
+    const int saved = errno;
+    enqueue(stage->loop, co);
+    thi_loop_leave(stage, co);
+    errno = saved;
+}
+
+int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
+{
+    thrum_loop_t *loop = stage->loop;
+    const int saved = errno;
+    if (deadline != THRUM_FOREVER) {
+        if (!thi_deadlines_reserve(&loop->deadlines, loop->deadlines.count + 1)) {
+            thi_loop_yield(stage, co); /* no memory to sleep in: it looks again and again */
+            return thi_clock() >= deadline ? ETIMEDOUT : 0;
+        }
+        co->deadline = deadline;
+        thi_deadlines_add(&loop->deadlines, co);
+    }
+    co->state = THI_CORO_BLOCKED;
+    co->timed_out = false;
+    thi_loop_leave(stage, co);
+    if (co->timer != 0)
+        thi_deadlines_remove(&stage->loop->deadlines, co);
+    errno = saved;
+    return co->timed_out ? ETIMEDOUT : 0;
+}
+
+void thrum_yield(void)
+{
+    thi_stage_t *stage = thi_stage;
+    if (stage == NULL || stage->loop == NULL) {
+        thi_thread_yield();
+        return;
+    }
+    thrum_loop_t *loop = stage->loop;
+    thrum_coro_t *self = stage->current;
+    if (self != &stage->self &&
+        (loop->waiting != 0 || loop->turns == 0 || thi_port_has_post(loop->port)))
+        thi_loop_yield(stage, self);
+    else if (loop->turns != 0)
+        loop->turns--;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Spawning
+ */
+
+/* On the loop's thread. */
+void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co)
+{
+    co->stage = loop->stage;
+    loop->alive++;
+    loop->daemons += co->daemon;
+    co->older = loop->youngest;
+    co->younger = NULL;
+    if (co->older != NULL)
+        co->older->younger = co;
+    loop->youngest = co;
+    co->state = THI_CORO_BLOCKED;
+    thi_loop_ready(loop, co);
+}
+
+void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co)
+{
+    loop->alive--;
+    loop->daemons -= co->daemon;
+    if (co->older != NULL)
+        co->older->younger = co->younger;
+    if (co->younger != NULL)
+        co->younger->older = co->older;
+    else
+        loop->youngest = co->older;
+}
+
+int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, thrum_fn fn,
+                   void *arg, const thrum_coro_config_t *config)
+{
+    if (fn == NULL || thi_coro_check_config(config) != 0)
+        return EINVAL;
+    thrum_coro_t *made = thi_coro_make(stage, fn, arg, config);
+    if (made == NULL)
+        return ENOMEM;
+    made->loop = loop;
+    made->loops = true;
+    thi_store_relaxed(&made->port, loop->port);
+    made->level = 0;
+    made->used = 0;
+    made->refs = co != NULL ? 2 : 1;
+    if (stage != NULL && stage->loop == loop) {
+        thi_loop_admit(loop, made);
+    } else {
+        made->stage = NULL;
+        thi_store_relaxed(&made->posted, 1u);
+        if (!thi_port_post(loop->port, made)) {
+            thi_store_relaxed(&made->posted, 0u);
+            thi_coro_free(stage, made);
+            return ESHUTDOWN;
+        }
+    }
+    if (co != NULL)
+        *co = made;
+    return 0;
+}
+
+int thrum_go_with(thrum_coro_t **co, thrum_fn fn, void *arg, const thrum_coro_config_t *config)
+{
+    thi_stage_t *stage = thi_stage;
+    if (stage == NULL || stage->loop == NULL)
+        return EINVAL;
+    return thi_loop_spawn(stage->loop, stage, co, fn, arg, config);
+}
+
+int thrum_go(thrum_coro_t **co, thrum_fn fn, void *arg)
+{
+    return thrum_go_with(co, fn, arg, NULL);
+}
+
+int thrum_loop_go(thrum_loop_t *loop, thrum_coro_t **co, thrum_fn fn, void *arg,
+                  const thrum_coro_config_t *config)
+{
+    return loop != NULL ? thi_loop_spawn(loop, thi_stage, co, fn, arg, config) : EINVAL;
+}
+
+thrum_loop_t *thrum_loop_current(void)
+{
+    const thi_stage_t *stage = thi_stage;
+    return stage != NULL ? stage->loop : NULL;
+}

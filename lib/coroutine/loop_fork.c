@@ -1,0 +1,61 @@
+/*
+ * What a forked child has of a loop: the coroutine that forked, and those that wait for it to yield. The
+ * others are gone: whoever was to wake them is the parent's, and so are the descriptors of the loop.
+ */
+#include "coroutine/core.h"
+
+static bool leads_to_current(const thi_stage_t *stage, const thrum_coro_t *co)
+{
+    const thrum_coro_t *at = stage->current;
+    while (at != NULL && at != co)
+        at = at->back;
+    return at != NULL;
+}
+
+static void lose(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t *co)
+{
+    co->state = THI_CORO_DONE;
+    co->status = EOWNERDEAD;
+    co->result = NULL;
+    co->timer = 0;
+    thi_store_relaxed(&co->posted, 0u);
+    thi_coro_publish_end(stage, co);
+    (void)loop;
+}
+
+static void begin_anew(thrum_loop_t *loop)
+{
+    thi_port_t *port = loop->port;
+    for (unsigned level = 0; level < THI_LEVELS; level++)
+        loop->lines[level] = (thi_line_t){NULL, NULL};
+    loop->waiting = 0;
+    loop->deadlines.count = 0;
+    if (loop->poller >= 0)
+        thi_poller_close(loop->poller);
+    if (loop->alarm >= 0)
+        thi_signal_close(loop->alarm);
+    if (port->signal >= 0)
+        thi_signal_close(port->signal);
+    loop->poller = -1;
+    loop->alarm = -1;
+    port->signal = -1;
+    port->inbox = NULL;
+    port->visitors = 0;
+    for (size_t fd = 0; fd < loop->armed_size; fd++)
+        loop->armed[fd] = 0;
+}
+
+void thi_loop_forked(thrum_loop_t *loop)
+{
+    thi_stage_t *stage = thi_stage;
+    loop->fork_mark = thi_fork_mark;
+    begin_anew(loop);
+    for (thrum_coro_t *co = loop->youngest, *older = NULL; co != NULL; co = older) {
+        older = co->older;
+        if (!leads_to_current(stage, co))
+            lose(loop, stage, co);
+    }
+    for (thrum_coro_t *co = stage->current; co != NULL; co = co->back)
+        thi_store_relaxed(&co->fiber.strand->alive, 1u);
+    thi_store_relaxed(&stage->self.fiber.strand->alive, 1u);
+}

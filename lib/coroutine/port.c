@@ -1,0 +1,159 @@
+/*
+ * What other threads tell a loop: that one of its coroutines was woken or spawned, and that it is to stop.
+ *
+ *   sleeps   AWAKE     the loop will look at the inbox before it sleeps
+ *            ON_WORD   it sleeps, or is about to, on this word
+ *            IN_POLL   it sleeps, or is about to, in a poll that the signal's descriptor is part of
+ *
+ * Invariants
+ *   I1  Who posts writes the inbox and reads `sleeps`; who falls asleep writes `sleeps` and reads the inbox,
+ *       each with a full fence between. So one of them sees the other.
+ *   I2  A port is never freed, only used again; its descriptor is closed when it is shut and nobody visits.
+ *       A waker that is late by a loop's life leaves a coroutine of another loop in an inbox, where it is seen
+ *       not to wait.
+ */
+#include "coroutine/core.h"
+
+#define AWAKE 0u
+#define ON_WORD 1u
+#define IN_POLL 2u
+
+static thi_lock_t lock;
+static thi_port_t *free_ports;
+
+thi_port_t *thi_port_make(void)
+{
+    thi_lock(&lock, THI_RANK_STACKS);
+    thi_port_t *port = free_ports;
+    if (port != NULL)
+        free_ports = port->next_free;
+    thi_unlock(&lock, THI_RANK_STACKS);
+    if (port == NULL)
+        port = thi_pages_map(sizeof *port);
+    if (port == NULL)
+        return NULL;
+    thi_store_relaxed(&port->sleeps, AWAKE);
+    thi_store_relaxed(&port->stop, 0u);
+    port->signal = -1;
+    thi_store_seq_cst(&port->open, 1u);
+    return port;
+}
+
+void thi_port_close(thi_port_t *port)
+{
+    unsigned turns = 0;
+    thi_store_seq_cst(&port->open, 0u);
+    thi_fence_full(); /* against the one in enter: a visitor is seen here, or sees the port shut */
+    while (thi_load_acquire(&port->visitors) != 0) /* A2: acquire; pairs with R2 */
+        thi_cpu_yield(turns++);
+    if (port->signal >= 0)
+        thi_signal_close(port->signal);
+    port->signal = -1;
+    thi_lock(&lock, THI_RANK_STACKS);
+    port->next_free = free_ports;
+    free_ports = port;
+    thi_unlock(&lock, THI_RANK_STACKS);
+}
+
+static bool enter(thi_port_t *port)
+{
+    thi_fetch_add_acq_rel(&port->visitors, 1u);
+    thi_fence_full();
+    return thi_load_seq_cst(&port->open) != 0;
+}
+
+static void leave(thi_port_t *port)
+{
+    thi_fetch_sub_acq_rel(&port->visitors, 1u); /* R2: release; pairs with A2 */
+}
+
+/* As a visitor. */
+static void wake(thi_port_t *port)
+{
+    thi_fence_full(); /* I1 */
+    if (thi_load_seq_cst(&port->sleeps) == AWAKE)
+        return;
+    switch (thi_swap_acq_rel(&port->sleeps, AWAKE)) {
+    case ON_WORD:
+        thi_futex_wake(&port->sleeps, 1);
+        break;
+    case IN_POLL:
+        thi_signal_set(port->signal, true);
+        break;
+    default: /* somebody was faster */
+        break;
+    }
+}
+
+static void push(thi_port_t *port, thrum_coro_t *co)
+{
+    thrum_coro_t *first = thi_load_relaxed(&port->inbox);
+    do
+        co->next_post = first;
+    /* R1: release; pairs with A1. */
+    while (!thi_cas_release(&port->inbox, &first, co));
+}
+
+bool thi_port_post(thi_port_t *port, thrum_coro_t *co)
+{
+    const bool open = enter(port);
+    if (open) {
+        push(port, co);
+        wake(port);
+    }
+    leave(port);
+    return open;
+}
+
+void thi_port_stop(thi_port_t *port)
+{
+    if (enter(port)) {
+        thi_store_seq_cst(&port->stop, 1u);
+        wake(port);
+    }
+    leave(port);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The loop's side
+ */
+
+bool thi_port_has_post(const thi_port_t *port)
+{
+    return thi_load_relaxed(&port->inbox) != NULL || thi_load_relaxed(&port->stop) != 0;
+}
+
+thrum_coro_t *thi_port_take(thi_port_t *port)
+{
+    if (thi_load_relaxed(&port->inbox) == NULL)
+        return NULL;
+    thrum_coro_t *list = thi_swap_acquire(&port->inbox, NULL); /* A1: acquire; pairs with R1 */
+    thrum_coro_t *turned = NULL;
+    for (thrum_coro_t *next = NULL; list != NULL; list = next) {
+        next = list->next_post;
+        list->next_post = turned;
+        turned = list;
+    }
+    return turned;
+}
+
+bool thi_port_fall_asleep(thi_port_t *port, bool polls)
+{
+    thi_store_seq_cst(&port->sleeps, polls ? IN_POLL : ON_WORD);
+    thi_fence_full(); /* I1 */
+    if (thi_load_seq_cst(&port->inbox) == NULL && thi_load_seq_cst(&port->stop) == 0)
+        return true;
+    thi_port_wake_up(port);
+    return false;
+}
+
+void thi_port_sleep(thi_port_t *port, thrum_time_t deadline)
+{
+    thi_futex_wait(&port->sleeps, ON_WORD, deadline);
+}
+
+/* A signal that was given meanwhile stays: the next poll finds it, and takes it away. */
+void thi_port_wake_up(thi_port_t *port)
+{
+    thi_store_relaxed(&port->sleeps, AWAKE);
+}
