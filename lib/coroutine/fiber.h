@@ -67,8 +67,10 @@ static inline void thi_fiber_make(thi_fiber_t *fiber, void *stack, size_t size,
     fiber->size = size;
 #endif
 #ifdef THI_TSAN
-    if (fiber->tsan == NULL) /* lives as long as the stack */
-        fiber->tsan = __tsan_create_fiber(0);
+    if (fiber->tsan !=
+        NULL) /* of the life before, which has left its calls without returning from them */
+        __tsan_destroy_fiber(fiber->tsan);
+    fiber->tsan = __tsan_create_fiber(0);
 #endif
     thi_context_make(&fiber->context, stack, size, entry);
 }
