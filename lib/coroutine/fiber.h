@@ -25,6 +25,7 @@
 #endif
 #ifdef THI_TSAN
 #include <sanitizer/tsan_interface.h>
+#define THI_TSAN_LIVES 500u
 #endif
 
 #if defined(__has_include)
@@ -53,6 +54,7 @@ typedef struct thi_fiber {
 #endif
 #ifdef THI_TSAN
     void *tsan;
+    unsigned lives;
 #endif
 } thi_fiber_t;
 
