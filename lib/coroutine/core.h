@@ -72,6 +72,7 @@ struct thrum_coro {
         *back; /* to whom yield and the end give control. Its handle is held if `holds_back` */
     thrum_loop_t *loop;      /* spawned on it; NULL: it is resumed by hand */
     thi_port_t *port;        /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
+    thrum_coro_t *resumed;   /* RESUMING: whom */
     thrum_coro_t *next;      /* in the line, or in the cache of stacks */
     thrum_coro_t *next_post; /* in a port's inbox */
     thrum_coro_t *younger;   /* among those of the loop that have not ended */
@@ -86,6 +87,7 @@ struct thrum_coro {
     uint32_t refs;
     uint32_t ended;
     uint32_t posted; /* it is in an inbox, or on its way */
+    uint32_t fresh;  /* spawned by another thread, and the loop has not seen it yet */
     uint32_t timer;  /* place among the loop's deadlines, + 1; 0: none */
     uint8_t state;   /* thi_coro_state_t */
     uint8_t level;   /* THRUM_FEEDBACK */
@@ -233,7 +235,6 @@ struct thrum_loop {
     thrum_loop_config_t config;
     thrum_time_t since; /* THRUM_FEEDBACK: when the current one got its turn */
     thrum_time_t boosted;
-    bool ending;       /* daemons are being cancelled */
     int alarm;         /* embedded: a descriptor for its deadlines; -1: none */
     uint64_t switches; /* watchdog.c: read by its timer */
     uint32_t running;  /* likewise: the id of the coroutine that was given control last */
@@ -261,6 +262,10 @@ void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co);
 
 /* The first of the line; NULL: nobody is ready. */
 thrum_coro_t *thi_loop_next(thrum_loop_t *loop);
+
+/* In a forked child: who held their locks, or was about to leave something in an inbox, is the parent's. */
+void thi_stacks_after_fork(void);
+void thi_ports_after_fork(void);
 
 /* The process is a forked child: nothing is left of the loop but the coroutine that forked. */
 void thi_loop_forked(thrum_loop_t *loop);

@@ -55,7 +55,8 @@ void thi_coro_wake(thi_strand_t *strand)
     thrum_coro_t *co = thi_coro_of(strand);
     const thi_stage_t *stage = thi_stage;
     thrum_loop_t *loop = stage != NULL ? stage->loop : NULL;
-    if (THI_LIKELY(loop != NULL && thi_load_relaxed(&co->port) == loop->port)) {
+    if (THI_LIKELY(loop != NULL && thi_load_relaxed(&co->stage) == stage &&
+                   thi_load_relaxed(&co->port) == loop->port)) {
         thi_loop_ready(loop, co); /* it is this thread's: nothing has changed meanwhile */
         return;
     }

@@ -64,21 +64,34 @@ static void begin(void *value)
     thi_coro_end(co, status, result);
 }
 
-/* Whom the end gives control to. */
-static thrum_coro_t *heir(thi_stage_t *stage, const thrum_coro_t *co)
+/* Whether control can be given back: one that waits in a resume waits for whom it has resumed. */
+static inline bool takes_control(const thrum_coro_t *back, const thrum_coro_t *co)
 {
-    thrum_coro_t *back = co->back;
-    while (back != NULL && back->state != THI_CORO_RESUMING && back->state != THI_CORO_SWITCHED)
-        back = back->back;
+    return back->state == THI_CORO_SWITCHED ||
+           (back->state == THI_CORO_RESUMING && back->resumed == co);
+}
+
+/* Whom the end gives control to. If that goes over the head of another, that one has nobody to give control
+ * back to any more. */
+static thrum_coro_t *heir(thi_stage_t *stage, thrum_coro_t *co)
+{
+    thrum_coro_t *child = co;
+    while (child->back != NULL && !takes_control(child->back, child))
+        child = child->back;
+    thrum_coro_t *back = child->back;
+    if (child != co && !child->holds_back)
+        child->back = NULL;
     return back != NULL ? back : &stage->self;
 }
 
 _Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result)
 {
     thi_stage_t *stage = thi_stage;
-    thi_coro_run_cleanups(co);
-    if (co->strand.locals != NULL)
-        thi_locals_end(&co->strand);
+    do {
+        thi_coro_run_cleanups(co);
+        if (co->strand.locals != NULL)
+            thi_locals_end(&co->strand);
+    } while (THI_UNLIKELY(co->cleanups != NULL)); /* deferred by a destructor */
     co->status = status;
     co->result = result;
     thi_strand_retire(&co->strand);
@@ -119,7 +132,7 @@ thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
         return NULL;
     thi_strand_renew(&co->strand);
     co->fiber.strand = &co->strand;
-    co->stage = stage;
+    thi_store_relaxed(&co->stage, stage); /* relaxed: who is late may read it, and finds another's */
     co->back = NULL;
     co->loop = NULL;
     co->fn = fn;
@@ -128,6 +141,8 @@ thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
     thi_store_relaxed(&co->ended, 0u);
     co->state = THI_CORO_NEW;
     co->loops = false;
+    co->level = 0;
+    co->used = 0;
     co->daemon = false;
     co->unwinding = false;
     co->holds_back = false;
@@ -172,6 +187,13 @@ static inline bool is_suspended(const thrum_coro_t *co)
            co->state == THI_CORO_NEW;
 }
 
+/* It has been resumed, and has switched away: who resumed it waits for it. */
+static inline bool is_awaited(const thrum_coro_t *co)
+{
+    return co->state == THI_CORO_SWITCHED && co->back != NULL &&
+           co->back->state == THI_CORO_RESUMING && co->back->resumed == co;
+}
+
 /* It is not unwound, even if nobody else has a handle: it ends by itself, or is lost to all. */
 static inline void let_go_of_back(thrum_coro_t *co)
 {
@@ -194,12 +216,13 @@ int thrum_coro_resume(thrum_coro_t *co, void *send, void **yielded)
     if (THI_UNLIKELY(co == NULL))
         return EINVAL;
     thi_stage_t *stage = thi_stage;
-    if (THI_UNLIKELY(co->stage != stage || !is_suspended(co) || co->loops))
+    if (THI_UNLIKELY(co->stage != stage || !is_suspended(co) || co->loops || is_awaited(co)))
         return refuses(stage, co);
     thrum_coro_t *self = stage->current;
     lend_home(self, co);
     let_go_of_back(co);
     co->back = self;
+    self->resumed = co;
     self->state = THI_CORO_RESUMING;
     void *value = pass(stage, co, send, false);
     if (THI_UNLIKELY(stage->ending != NULL)) {
@@ -234,8 +257,10 @@ void *thrum_coro_yield(void *value)
     if (THI_UNLIKELY(self->unwinding))
         thi_coro_end(self, ECANCELED, NULL);
     thrum_coro_t *back = self->back;
-    if (THI_UNLIKELY(back->state != THI_CORO_RESUMING && back->state != THI_CORO_SWITCHED))
-        return NULL; /* who started it has gone elsewhere since */
+    if (THI_UNLIKELY(!takes_control(back, self))) { /* who started it has gone elsewhere since */
+        thrum_yield();
+        return NULL;
+    }
     let_go_of_back(self);
     self->state = THI_CORO_YIELDED;
     value = pass(stage, back, value, false);
@@ -264,8 +289,10 @@ int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
             thi_coro_end(self, ECANCELED, NULL);
         lend_home(self, co);
         if (co->back == NULL && co != &stage->self && !co->loops) {
-            co->back = thi_coro_retain(self);
-            co->holds_back = true;
+            co->back = self;
+            co->holds_back = self != &stage->self; /* the thread outlives it */
+            if (co->holds_back)
+                thi_coro_retain(self);
         }
         self->state = THI_CORO_SWITCHED;
         value = pass(stage, co, send, false);

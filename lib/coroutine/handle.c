@@ -90,7 +90,7 @@ int thrum_coro_cancel(thrum_coro_t *co)
     if (co == NULL)
         return EINVAL;
     if (!thrum_coro_done(co))
-        thi_strand_cancel(&co->strand);
+        thi_strand_cancel(co->fiber.strand);
     return 0;
 }
 

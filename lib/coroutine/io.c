@@ -259,12 +259,19 @@ int thrum_io_send(int fd, const void *buf, size_t size, int flags, size_t *n, th
 static ssize_t try_accept(const op_t *op)
 {
     int fd = 0;
+    const bool nonblocking = thi_fd_nonblocking(op->fd);
+    if (!nonblocking && !is_ready(op->fd, THI_POLL_IN))
+        return not_now();
+    if (!nonblocking) /* another acceptor may be faster than we, after a poll */
+        thi_fd_set_nonblocking(op->fd, true);
     do {
         unsigned length = op->addr_len != NULL ? *op->addr_len : 0;
         fd = thi_fd_accept(op->fd, op->addr, op->addr_len != NULL ? &length : NULL);
         if (fd >= 0 && op->addr_len != NULL)
             *op->addr_len = (socklen_t)length;
     } while (fd == -ECONNABORTED || fd == -EPROTO);
+    if (!nonblocking)
+        thi_fd_set_nonblocking(op->fd, false);
     if (fd < 0)
         errno = -fd;
     return fd < 0 ? -1 : fd;
@@ -281,8 +288,6 @@ int thrum_io_accept(int fd, struct sockaddr *addr, socklen_t *addr_len, int *acc
                      .addr = addr,
                      .addr_len = addr != NULL ? addr_len : NULL};
     size_t number = 0;
-    if (!thi_fd_nonblocking(fd)) /* another acceptor may be faster than we, after a poll */
-        thi_fd_set_nonblocking(fd, true);
     const int err = perform(&op, &number, deadline);
     if (err == 0)
         *accepted = (int)number;
@@ -400,6 +405,7 @@ int thrum_io_close(int fd)
     const int cancel = thi_cancel_off();
     thi_waitfd_closed(fd);
     const int err = close(fd) != 0 && errno != EINTR ? errno : 0;
+    thi_waitfd_look_again(fd); /* who came to wait in between */
     thi_cancel_restore(cancel);
     errno = saved;
     return err;

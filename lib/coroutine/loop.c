@@ -71,18 +71,10 @@ static void account(thrum_loop_t *loop, thrum_coro_t *co)
  * Passing control
  */
 
-/* In a forked child: whoever else was in the loop is not there. */
-static void notice_fork(thrum_loop_t *loop)
-{
-    if (THI_UNLIKELY(loop->fork_mark != thi_fork_mark))
-        thi_loop_forked(loop);
-}
-
 void thi_loop_leave(thi_stage_t *stage, thrum_coro_t *co)
 {
     thrum_loop_t *loop = stage->loop;
     thrum_coro_t *next = NULL;
-    notice_fork(loop);
     if (THI_UNLIKELY(loop->config.policy == THRUM_FEEDBACK))
         account(loop, co);
     thi_store_relaxed(&loop->switches, loop->switches + 1);
@@ -150,7 +142,8 @@ void thrum_yield(void)
 /* On the loop's thread. */
 void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co)
 {
-    co->stage = loop->stage;
+    thi_store_relaxed(&co->fresh, 0u);
+    thi_store_relaxed(&co->stage, loop->stage);
     loop->alive++;
     loop->daemons += co->daemon;
     co->older = loop->youngest;
@@ -174,6 +167,18 @@ void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co)
         loop->youngest = co->older;
 }
 
+/* To the loop's thread. A waker that is late by the record's last life may have it in hand: then it is that
+ * one's to leave it where it belongs. False: the loop is gone. */
+static bool send(thrum_loop_t *loop, thrum_coro_t *co)
+{
+    thi_store_relaxed(&co->stage, NULL);
+    thi_store_release(&co->fresh, 1u); /* R1: release; pairs with A1 of take_post: all of it is there */
+    if (thi_swap_acq_rel(&co->posted, 1u) != 0 || thi_port_post(loop->port, co))
+        return true;
+    thi_store_release(&co->posted, 0u);
+    return false;
+}
+
 int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, thrum_fn fn,
                    void *arg, const thrum_coro_config_t *config)
 {
@@ -185,19 +190,13 @@ int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, th
     made->loop = loop;
     made->loops = true;
     thi_store_relaxed(&made->port, loop->port);
-    made->level = 0;
-    made->used = 0;
     made->refs = co != NULL ? 2 : 1;
     if (stage != NULL && stage->loop == loop) {
         thi_loop_admit(loop, made);
-    } else {
-        made->stage = NULL;
-        thi_store_relaxed(&made->posted, 1u);
-        if (!thi_port_post(loop->port, made)) {
-            thi_store_relaxed(&made->posted, 0u);
-            thi_coro_free(stage, made);
-            return ESHUTDOWN;
-        }
+    } else if (!send(loop, made)) {
+        thi_store_relaxed(&made->fresh, 0u);
+        thi_coro_free(stage, made);
+        return ESHUTDOWN;
     }
     if (co != NULL)
         *co = made;

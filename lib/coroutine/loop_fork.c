@@ -18,7 +18,8 @@ static void lose(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t *co)
     co->status = EOWNERDEAD;
     co->result = NULL;
     co->timer = 0;
-    thi_store_relaxed(&co->posted, 0u);
+    co->cleanups = NULL; /* not to be run by the next life */
+    co->strand.locals = NULL;
     thi_coro_publish_end(stage, co);
     (void)loop;
 }
@@ -26,6 +27,11 @@ static void lose(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t *co)
 static void begin_anew(thrum_loop_t *loop)
 {
     thi_port_t *port = loop->port;
+    for (thrum_coro_t *co = port->inbox, *next = NULL; co != NULL; co = next) {
+        next = co->next_post;
+        if (co->fresh != 0 && co->port == port)
+            thi_loop_admit(loop, co); /* to be lost like the others */
+    }
     for (unsigned level = 0; level < THI_LEVELS; level++)
         loop->lines[level] = (thi_line_t){NULL, NULL};
     loop->waiting = 0;
@@ -58,4 +64,21 @@ void thi_loop_forked(thrum_loop_t *loop)
     for (thrum_coro_t *co = stage->current; co != NULL; co = co->back)
         thi_store_relaxed(&co->fiber.strand->alive, 1u);
     thi_store_relaxed(&stage->self.fiber.strand->alive, 1u);
+}
+
+/* --- when the process has forked -------------------------------------------------------------------- */
+
+static void after_fork_in_child(void)
+{
+    const thi_stage_t *stage = thi_stage;
+    thi_stacks_after_fork();
+    thi_ports_after_fork();
+    if (stage != NULL && stage->loop != NULL)
+        thi_loop_forked(stage->loop);
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    thi_strand_at_load(); /* its handlers run before these in the child */
+    thi_at_fork(NULL, NULL, after_fork_in_child);
 }

@@ -39,6 +39,16 @@ thi_port_t *thi_port_make(void)
     return port;
 }
 
+/* Left by wakers that were late: they may have kept others from leaving them elsewhere. */
+static void forward(thrum_coro_t *co)
+{
+    for (thrum_coro_t *next = NULL; co != NULL; co = next) {
+        next = co->next_post;
+        thi_swap_acq_rel(&co->posted, 0u);
+        thi_coro_wake(&co->strand);
+    }
+}
+
 void thi_port_close(thi_port_t *port)
 {
     unsigned turns = 0;
@@ -49,6 +59,7 @@ void thi_port_close(thi_port_t *port)
     if (port->signal >= 0)
         thi_signal_close(port->signal);
     port->signal = -1;
+    forward(thi_port_take(port));
     thi_lock(&lock, THI_RANK_STACKS);
     port->next_free = free_ports;
     free_ports = port;
@@ -156,4 +167,11 @@ void thi_port_sleep(thi_port_t *port, thrum_time_t deadline)
 void thi_port_wake_up(thi_port_t *port)
 {
     thi_store_relaxed(&port->sleeps, AWAKE);
+}
+
+void thi_ports_after_fork(void)
+{
+    lock = (thi_lock_t){0};
+    for (thi_port_t *port = free_ports; port != NULL; port = port->next_free)
+        port->visitors = 0;
 }

@@ -216,6 +216,19 @@ void thi_stack_give_all(thi_stage_t *stage)
     }
 }
 
+void thi_stacks_after_fork(void)
+{
+    lock = (thi_lock_t){0};
+    for (const struct slab *slab = slabs; slab != NULL; slab = slab->before) {
+        for (size_t place = 0; place < slab->cut; place++) {
+            thrum_coro_t *co =
+                record_in(slab->base + place * slot_size(slab->class), slab->class, place);
+            if (co->posted != 0)
+                co->posted = 0;
+        }
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Overflow
  */

@@ -23,11 +23,12 @@ static void take_post(thrum_loop_t *loop)
     for (thrum_coro_t *next = NULL; co != NULL; co = next) {
         next = co->next_post;
         thi_swap_acq_rel(&co->posted, 0u); /* whoever comes from now on leaves it anew */
+        const bool fresh = thi_load_acquire(&co->fresh) != 0; /* A1: acquire; pairs with R1 of loop.c */
         if (thi_load_relaxed(&co->port) != loop->port)
             thi_coro_wake(&co->strand); /* it was left by somebody who was late */
-        else if (co->stage == NULL)     /* it is new */
+        else if (fresh)
             thi_loop_admit(loop, co);
-        else
+        else if (thi_load_relaxed(&co->stage) == loop->stage) /* else it is in another life by now */
             thi_loop_ready(loop, co);
     }
 }
@@ -112,16 +113,21 @@ static void sleep_in_loop(thrum_loop_t *loop, thrum_time_t until)
         first != NULL && first->deadline < until ? first->deadline : until;
     if (until != 0 && spin(loop))
         return;
+    thi_strand_t *self = thi_current.strand;
     const bool polls = loop->poller >= 0;
     const thrum_time_t start = thi_clock_coarse();
     if (!thi_port_fall_asleep(loop->port, polls))
         return;
+    if (THI_UNLIKELY(self->on_sleep != NULL) && until != 0)
+        self->on_sleep(self, true); /* a worker of a pool: the others' tasks are not to wait for it */
     if (polls)
         ask_poller(loop, deadline);
     else
         thi_port_sleep(loop->port, deadline);
     thi_port_wake_up(loop->port);
-    thi_spin_slept(thi_current.strand, thi_clock_coarse() - start);
+    if (THI_UNLIKELY(self->on_sleep != NULL) && until != 0)
+        self->on_sleep(self, false);
+    thi_spin_slept(self, thi_clock_coarse() - start);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -145,13 +151,15 @@ static void run_line(thrum_loop_t *loop)
         (void)thi_coro_pass(stage, co, NULL);
         thi_store_relaxed(&loop->running, 0u);
         thi_coro_settle(stage);
+        if (loop->config.policy == THRUM_FEEDBACK)
+            loop->since = thi_clock();
     }
 }
 
 static void cancel_coroutines(const thrum_loop_t *loop, bool all)
 {
     for (thrum_coro_t *co = loop->youngest; co != NULL; co = co->older) {
-        if (all || co->daemon)
+        if ((all || co->daemon) && thi_load_relaxed(&co->strand.cancelled) == 0)
             thi_strand_cancel(&co->strand);
     }
 }
@@ -160,10 +168,7 @@ static bool is_over(thrum_loop_t *loop)
 {
     if (loop->alive > loop->daemons)
         return false;
-    if (loop->alive != 0 && !loop->ending) {
-        loop->ending = true;
-        cancel_coroutines(loop, false);
-    }
+    cancel_coroutines(loop, false);
     return loop->alive == 0;
 }
 
@@ -194,7 +199,6 @@ static int enter(thrum_loop_t *loop, thi_stage_t **stage)
     loop->stage = *stage;
     (*stage)->loop = loop;
     (*stage)->self.state = THI_CORO_RESUMING;
-    loop->ending = false;
     if (loop->fork_mark != thi_fork_mark)
         thi_loop_forked(loop);
     return 0;
@@ -223,8 +227,11 @@ int thrum_loop_run(thrum_loop_t *loop)
     int err = enter(loop, &stage);
     if (err != 0)
         return err;
+    if (loop->alarm >= 0) /* it would tell again and again of a deadline that is looked at anyway */
+        thi_alarm_set(loop->alarm, THRUM_FOREVER);
     err = run(loop);
     leave(stage);
+    thi_loop_set_alarm(loop);
     return err;
 }
 
@@ -239,6 +246,8 @@ int thrum_loop_turn(thrum_loop_t *loop)
     bool more = turn(loop, 0);
     if (more && loop->waiting != 0) /* what the poller has brought */
         more = turn(loop, 0);
+    if (more && loop->waiting == 0 && !thi_port_has_post(loop->port))
+        more = !is_over(loop);
     leave(stage);
     thi_loop_set_alarm(loop);
     return more ? EAGAIN : 0;
@@ -305,10 +314,12 @@ static void run_out(thrum_loop_t *loop)
 void thrum_loop_destroy(thrum_loop_t *loop)
 {
     thi_stage_t *stage = NULL;
+    thrum_coro_t *late = NULL;
     if (loop == NULL)
         return;
     thi_watchdog_end(loop);
-    if ((loop->stage != NULL || thi_port_has_post(loop->port)) && enter(loop, &stage) == 0) {
+    const bool used = loop->stage != NULL || loop->fork_mark != thi_fork_mark;
+    if ((used || thi_port_has_post(loop->port)) && enter(loop, &stage) == 0) {
         run_out(loop);
         leave(stage);
     }
@@ -318,6 +329,8 @@ void thrum_loop_destroy(thrum_loop_t *loop)
     if (loop->poller >= 0)
         thi_poller_close(loop->poller);
     thi_port_close(loop->port);
+    while ((late = thi_deadlines_first(&loop->deadlines)) != NULL) /* resumed by hand, and left alone */
+        thi_deadlines_remove(&loop->deadlines, late);
     thi_deadlines_end(&loop->deadlines);
     thi_free(loop->armed, loop->armed_size);
     thi_free(loop, sizeof *loop);

@@ -59,6 +59,12 @@ void thi_waitfd_closed(int fd)
     unpark(fd, &writing, tell_closed);
 }
 
+void thi_waitfd_look_again(int fd)
+{
+    if (fd >= 0 && fd < FD_MAX)
+        ready(fd, THI_POLL_IN | THI_POLL_OUT);
+}
+
 /* ------------------------------------------------------------------------------------------------
  * In a loop
  */

@@ -19,4 +19,7 @@ int thi_waitfd(const thi_fdwait_t *waits, size_t n, thrum_time_t deadline);
 /* Wakes whoever waits for it, for good. */
 void thi_waitfd_closed(int fd);
 
+/* Wakes whoever waits for it: they try again. */
+void thi_waitfd_look_again(int fd);
+
 #endif /* THI_WAITFD_H */

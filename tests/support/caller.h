@@ -37,10 +37,35 @@ static void *caller_main(void *arg)
     return NULL;
 }
 
+/* The same tests with coroutines for strands: each call is made by a coroutine, in a loop of the
+ * thread's. */
+#ifdef CALLERS_ARE_COROUTINES
+#include <thrum/loop.h>
+
+static int caller_in_loop(void *arg, void **result)
+{
+    (void)result;
+    caller_main(arg);
+    return 0;
+}
+
+static void *caller_loop(void *arg)
+{
+    if (thrum_run(caller_in_loop, arg, NULL) != 0)
+        abort();
+    return NULL;
+}
+#define CALLER_STARTS caller_loop
+#define CALLER_RECORDS 40u /* of strands, that a thread may keep */
+#else
+#define CALLER_STARTS caller_main
+#define CALLER_RECORDS 8u
+#endif
+
 static inline void caller_start(struct caller *c, int (*fn)(void *arg), void *arg)
 {
     *c = (struct caller){.fn = fn, .arg = arg, .result = -1};
-    if (pthread_create(&c->thread, NULL, caller_main, c) != 0)
+    if (pthread_create(&c->thread, NULL, CALLER_STARTS, c) != 0)
         abort();
 }
 
