@@ -314,7 +314,6 @@ static void run_out(thrum_loop_t *loop)
 void thrum_loop_destroy(thrum_loop_t *loop)
 {
     thi_stage_t *stage = NULL;
-    thrum_coro_t *late = NULL;
     if (loop == NULL)
         return;
     thi_watchdog_end(loop);
@@ -329,8 +328,6 @@ void thrum_loop_destroy(thrum_loop_t *loop)
     if (loop->poller >= 0)
         thi_poller_close(loop->poller);
     thi_port_close(loop->port);
-    while ((late = thi_deadlines_first(&loop->deadlines)) != NULL) /* resumed by hand, and left alone */
-        thi_deadlines_remove(&loop->deadlines, late);
     thi_deadlines_end(&loop->deadlines);
     thi_free(loop->armed, loop->armed_size);
     thi_free(loop, sizeof *loop);
