@@ -59,6 +59,11 @@ void thi_waitfd_closed(int fd)
     unpark(fd, &writing, tell_closed);
 }
 
+unsigned thi_waitfd_count(int fd)
+{
+    return thi_park_count(key_of(fd));
+}
+
 void thi_waitfd_look_again(int fd)
 {
     if (fd >= 0 && fd < FD_MAX)

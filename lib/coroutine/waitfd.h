@@ -19,6 +19,9 @@ int thi_waitfd(const thi_fdwait_t *waits, size_t n, thrum_time_t deadline);
 /* Wakes whoever waits for it, for good. */
 void thi_waitfd_closed(int fd);
 
+/* How many wait for it; tests wait for a state with it. */
+unsigned thi_waitfd_count(int fd);
+
 /* Wakes whoever waits for it: they try again. */
 void thi_waitfd_look_again(int fd);
 
