@@ -112,6 +112,10 @@ THRUM_API void thrum_loop_destroy(thrum_loop_t *loop);
 /** The loop that the calling thread runs; NULL: none. */
 THRUM_API thrum_loop_t *thrum_loop_current(void);
 
+/** Whether the caller is a coroutine whose waits let a loop run on; false: they hold up the thread. A few
+ *  loads; also from signal handlers. */
+THRUM_API bool thrum_loop_inside(void);
+
 /** The loop as an executor (executor.h): each task is a coroutine. Borrowed: it ends with the loop, and
  *  neither needs to be shut down nor destroyed. NULL: no memory. */
 THRUM_API thrum_executor_t *thrum_loop_executor(thrum_loop_t *loop);

@@ -89,7 +89,8 @@ static ssize_t read_file(const op_t *op)
 {
     if (!thi_fd_nonblocking(op->fd) && !is_ready(op->fd, THI_POLL_IN))
         return not_now();
-    return op->iov != NULL ? readv(op->fd, op->iov, op->count) : read(op->fd, op->buf, op->size);
+    return op->iov != NULL ? thi_fd_readv(op->fd, op->iov, op->count)
+                           : thi_fd_read(op->fd, op->buf, op->size);
 }
 
 /* The first of the pieces that is not empty, and of it what fits. */
@@ -99,14 +100,15 @@ static ssize_t write_piece(const op_t *op)
     const struct iovec *piece = op->iov != NULL ? op->iov : &whole;
     for (int left = op->count; left > 1 && piece->iov_len == 0; left--)
         piece++;
-    return write(op->fd, piece->iov_base, piece->iov_len < PIECE ? piece->iov_len : PIECE);
+    return thi_fd_write(op->fd, piece->iov_base, piece->iov_len < PIECE ? piece->iov_len : PIECE);
 }
 
 static ssize_t write_file(const op_t *op)
 {
     if (!thi_fd_nonblocking(op->fd))
         return is_ready(op->fd, THI_POLL_OUT) ? write_piece(op) : not_now();
-    return op->iov != NULL ? writev(op->fd, op->iov, op->count) : write(op->fd, op->data, op->size);
+    return op->iov != NULL ? thi_fd_writev(op->fd, op->iov, op->count)
+                           : thi_fd_write(op->fd, op->data, op->size);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -404,7 +406,7 @@ int thrum_io_close(int fd)
     const int saved = errno;
     const int cancel = thi_cancel_off();
     thi_waitfd_closed(fd);
-    const int err = close(fd) != 0 && errno != EINTR ? errno : 0;
+    const int err = thi_fd_close(fd) != 0 && errno != EINTR ? errno : 0;
     thi_waitfd_look_again(fd); /* who came to wait in between */
     thi_cancel_restore(cancel);
     errno = saved;

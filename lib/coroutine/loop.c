@@ -227,3 +227,9 @@ thrum_loop_t *thrum_loop_current(void)
     const thi_stage_t *stage = thi_stage;
     return stage != NULL ? stage->loop : NULL;
 }
+
+bool thrum_loop_inside(void)
+{
+    const thi_stage_t *stage = thi_stage;
+    return stage != NULL && stage->loop != NULL && stage->current != &stage->self;
+}

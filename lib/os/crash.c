@@ -23,7 +23,7 @@ static void handle(int number, siginfo_t *info, void *context)
     (void)number, (void)context;
     const int saved = errno;
     if (explain_fn(info->si_addr, text, sizeof text)) {
-        const ssize_t n = write(STDERR_FILENO, text, strlen(text));
+        const ssize_t n = thi_fd_write(STDERR_FILENO, text, strlen(text));
         (void)n;
     }
     sigaction(SIGSEGV, &before, NULL);

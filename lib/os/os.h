@@ -6,6 +6,8 @@
  * every function declared here (tests/sim/sim_os.c); the layers above cannot tell.
  */
 
+#include <sys/types.h>
+
 #include <thrum/time.h>
 
 #include "base/base.h"
@@ -84,6 +86,9 @@ void thi_thread_yield(void);
 /* Lets somebody else run who was interrupted and cannot say when he is through: first other threads
  * of the caller's priority, and, from `turns` 64 on, everybody, for a moment. */
 void thi_cpu_yield(unsigned turns);
+
+/* The thread sleeps, for less than a second. */
+void thi_nap(unsigned microseconds);
 
 /* Nanoseconds that one thi_cpu_pause takes here, measured once; at least 1. */
 unsigned thi_cpu_pause_ns(void);
@@ -217,6 +222,14 @@ void thi_fd_set_nonblocking(int fd, bool nonblocking);
 /* As accept, close-on-exec: the descriptor, or an error of the system, negative. */
 struct sockaddr;
 int thi_fd_accept(int fd, struct sockaddr *addr, unsigned *addr_len);
+
+/* As the system's functions of those names, and nobody else's; see calls.c. */
+struct iovec;
+ssize_t thi_fd_read(int fd, void *buf, size_t size);
+ssize_t thi_fd_readv(int fd, const struct iovec *iov, int count);
+ssize_t thi_fd_write(int fd, const void *buf, size_t size);
+ssize_t thi_fd_writev(int fd, const struct iovec *iov, int count);
+int thi_fd_close(int fd);
 
 /* Pollers: of many descriptors, whichever become ready. open and arm return an error of the system.
  * A poller tells once of a descriptor that was armed; with `keep` again and again while it is ready. EPERM:

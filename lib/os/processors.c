@@ -18,8 +18,8 @@ static size_t read_file(const char *path, char *buf, size_t size)
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return 0;
-    const ssize_t n = read(fd, buf, size - 1);
-    close(fd);
+    const ssize_t n = thi_fd_read(fd, buf, size - 1);
+    thi_fd_close(fd);
     if (n <= 0)
         return 0;
     buf[n] = '\0';
@@ -150,7 +150,7 @@ void thi_cpu_yield(unsigned turns)
     } else {
         const int saved = errno;
         const int cancel = thi_cancel_off();
-        nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+        thi_nap(50);
         thi_cancel_restore(cancel);
         errno = saved;
     }

@@ -25,7 +25,8 @@ void thi_signal_set(int fd, bool readable)
     const int cancel = thi_cancel_off();
     uint64_t count = 1;
     /* Neither can fail: the counter is 0 or 1 and the caller knows which. */
-    const ssize_t n = readable ? write(fd, &count, sizeof count) : read(fd, &count, sizeof count);
+    const ssize_t n =
+        readable ? thi_fd_write(fd, &count, sizeof count) : thi_fd_read(fd, &count, sizeof count);
     (void)n;
     thi_cancel_restore(cancel);
     errno = saved;
@@ -47,7 +48,7 @@ void thi_signal_close(int fd)
 {
     const int saved = errno;
     const int cancel = thi_cancel_off();
-    close(fd);
+    thi_fd_close(fd);
     thi_cancel_restore(cancel);
     errno = saved;
 }

@@ -69,10 +69,10 @@ void thi_thread_name(int64_t native_id, char *name, size_t size)
     name[0] = '\0';
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
-        const ssize_t n = read(fd, name, size - 1);
+        const ssize_t n = thi_fd_read(fd, name, size - 1);
         name[n > 0 ? n : 0] = '\0';
         name[strcspn(name, "\n")] = '\0';
-        close(fd);
+        thi_fd_close(fd);
     }
     thi_cancel_restore(cancel);
     errno = saved;
