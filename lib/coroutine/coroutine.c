@@ -132,7 +132,8 @@ thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
         return NULL;
     thi_strand_renew(&co->strand);
     co->fiber.strand = &co->strand;
-    thi_store_relaxed(&co->stage, stage); /* relaxed: who is late may read it, and finds another's */
+    /* relaxed: who is late may read it, and finds another's */
+    thi_store_relaxed(&co->stage, stage);
     co->back = NULL;
     co->loop = NULL;
     co->fn = fn;

@@ -172,7 +172,8 @@ void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co)
 static bool send(thrum_loop_t *loop, thrum_coro_t *co)
 {
     thi_store_relaxed(&co->stage, NULL);
-    thi_store_release(&co->fresh, 1u); /* R1: release; pairs with A1 of take_post: all of it is there */
+    /* R1: release; pairs with A1 of take_post: all of it is there. */
+    thi_store_release(&co->fresh, 1u);
     if (thi_swap_acq_rel(&co->posted, 1u) != 0 || thi_port_post(loop->port, co))
         return true;
     thi_store_release(&co->posted, 0u);

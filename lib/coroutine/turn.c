@@ -23,13 +23,14 @@ static void take_post(thrum_loop_t *loop)
     for (thrum_coro_t *next = NULL; co != NULL; co = next) {
         next = co->next_post;
         thi_swap_acq_rel(&co->posted, 0u); /* whoever comes from now on leaves it anew */
-        const bool fresh = thi_load_acquire(&co->fresh) != 0; /* A1: acquire; pairs with R1 of loop.c */
+        /* A1: acquire; pairs with R1 of loop.c. */
+        const bool fresh = thi_load_acquire(&co->fresh) != 0;
         if (thi_load_relaxed(&co->port) != loop->port)
             thi_coro_wake(&co->strand); /* it was left by somebody who was late */
         else if (fresh)
             thi_loop_admit(loop, co);
-        else if (thi_load_relaxed(&co->stage) == loop->stage) /* else it is in another life by now */
-            thi_loop_ready(loop, co);
+        else if (thi_load_relaxed(&co->stage) == loop->stage)
+            thi_loop_ready(loop, co); /* else it is in another life by now */
     }
 }
 
@@ -118,8 +119,9 @@ static void sleep_in_loop(thrum_loop_t *loop, thrum_time_t until)
     const thrum_time_t start = thi_clock_coarse();
     if (!thi_port_fall_asleep(loop->port, polls))
         return;
+    /* A worker of a pool: the others' tasks are not to wait for it. */
     if (THI_UNLIKELY(self->on_sleep != NULL) && until != 0)
-        self->on_sleep(self, true); /* a worker of a pool: the others' tasks are not to wait for it */
+        self->on_sleep(self, true);
     if (polls)
         ask_poller(loop, deadline);
     else
