@@ -101,6 +101,16 @@ struct thrum_coro {
     char name[THI_CORO_NAME];
 };
 
+/* Atomic, since who is late may look at a record that has gone on to another thread. BLOCKED is a release,
+ * which shows with it whose it is. */
+static inline void thi_coro_set_state(thrum_coro_t *co, thi_coro_state_t state)
+{
+    if (state == THI_CORO_BLOCKED)
+        thi_store_release(&co->state, (uint8_t)state); /* R2: release; pairs with A2 of turn.c */
+    else
+        thi_store_relaxed(&co->state, (uint8_t)state);
+}
+
 static inline thrum_coro_t *thi_coro_of(const thi_strand_t *strand)
 {
     return (thrum_coro_t *)(uintptr_t)strand;

@@ -20,7 +20,7 @@ static inline void *pass(thi_stage_t *stage, thrum_coro_t *to, void *value, bool
 {
     thrum_coro_t *from = stage->current;
     stage->current = to;
-    to->state = THI_CORO_RUNNING;
+    thi_coro_set_state(to, THI_CORO_RUNNING);
     return thi_fiber_switch(&from->fiber, &to->fiber, value, last);
 }
 
@@ -98,7 +98,7 @@ _Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result)
     thrum_coro_t *to = co->loops ? &stage->self : heir(stage, co);
     if (!co->holds_back)
         co->back = NULL; /* it may be gone before this one is */
-    co->state = THI_CORO_DONE;
+    thi_coro_set_state(co, THI_CORO_DONE);
     stage->ending = co;
     pass(stage, to, result, true);
     thi_panic("a coroutine came back from its end");
@@ -140,7 +140,7 @@ thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
     co->arg = arg;
     co->refs = 1;
     thi_store_relaxed(&co->ended, 0u);
-    co->state = THI_CORO_NEW;
+    thi_coro_set_state(co, THI_CORO_NEW);
     co->loops = false;
     co->level = 0;
     co->used = 0;
@@ -224,7 +224,7 @@ int thrum_coro_resume(thrum_coro_t *co, void *send, void **yielded)
     let_go_of_back(co);
     co->back = self;
     self->resumed = co;
-    self->state = THI_CORO_RESUMING;
+    thi_coro_set_state(self, THI_CORO_RESUMING);
     void *value = pass(stage, co, send, false);
     if (THI_UNLIKELY(stage->ending != NULL)) {
         const bool ended = stage->ending == co;
@@ -263,7 +263,7 @@ void *thrum_coro_yield(void *value)
         return NULL;
     }
     let_go_of_back(self);
-    self->state = THI_CORO_YIELDED;
+    thi_coro_set_state(self, THI_CORO_YIELDED);
     value = pass(stage, back, value, false);
     thi_coro_settle(stage);
     return value;
@@ -283,11 +283,11 @@ int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
     thrum_coro_t *self = stage->current;
     void *value = send;
     if (co != self) {
+        if (self->unwinding) /* also to whom it cannot switch: who unwinds it waits for it */
+            thi_coro_end(self, ECANCELED, NULL);
         if (co->stage != stage || !is_suspended(co) ||
             (co->loops && co->state != THI_CORO_SWITCHED))
             return refuses(stage, co);
-        if (self->unwinding)
-            thi_coro_end(self, ECANCELED, NULL);
         lend_home(self, co);
         if (co->back == NULL && co != &stage->self && !co->loops) {
             co->back = self;
@@ -295,7 +295,7 @@ int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
             if (co->holds_back)
                 thi_coro_retain(self);
         }
-        self->state = THI_CORO_SWITCHED;
+        thi_coro_set_state(self, THI_CORO_SWITCHED);
         value = pass(stage, co, send, false);
         thi_coro_settle(stage);
     }

@@ -394,7 +394,7 @@ int thrum_io_poll(struct pollfd *fds, size_t n, size_t *ready, thrum_time_t dead
             return 0;
         }
         const int err = wait_for_some(fds, n, deadline);
-        if (err != 0)
+        if (err != 0 && err != EBADF) /* which a look will find */
             return err;
     }
 }

@@ -34,7 +34,7 @@ static inline thrum_coro_t *take_first(thi_line_t *line)
 
 static inline void enqueue(thrum_loop_t *loop, thrum_coro_t *co)
 {
-    co->state = THI_CORO_READY;
+    thi_coro_set_state(co, THI_CORO_READY);
     append(&loop->lines[co->level], co);
     loop->waiting++;
 }
@@ -84,7 +84,7 @@ void thi_loop_leave(thi_stage_t *stage, thrum_coro_t *co)
     }
     thi_store_relaxed(&loop->running, next != NULL ? next->strand.id : 0u);
     if (next == co) {
-        co->state = THI_CORO_RUNNING;
+        thi_coro_set_state(co, THI_CORO_RUNNING);
         return;
     }
     (void)thi_coro_pass(stage, next != NULL ? next : &stage->self, NULL);
@@ -110,7 +110,7 @@ int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
         co->deadline = deadline;
         thi_deadlines_add(&loop->deadlines, co);
     }
-    co->state = THI_CORO_BLOCKED;
+    thi_coro_set_state(co, THI_CORO_BLOCKED);
     co->timed_out = false;
     thi_loop_leave(stage, co);
     if (co->timer != 0)
@@ -151,7 +151,7 @@ void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co)
     if (co->older != NULL)
         co->older->younger = co;
     loop->youngest = co;
-    co->state = THI_CORO_BLOCKED;
+    thi_coro_set_state(co, THI_CORO_BLOCKED);
     thi_loop_ready(loop, co);
 }
 

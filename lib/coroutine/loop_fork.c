@@ -14,7 +14,7 @@ static bool leads_to_current(const thi_stage_t *stage, const thrum_coro_t *co)
 
 static void lose(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t *co)
 {
-    co->state = THI_CORO_DONE;
+    thi_coro_set_state(co, THI_CORO_DONE);
     co->status = EOWNERDEAD;
     co->result = NULL;
     co->timer = 0;

@@ -30,7 +30,7 @@ thi_stage_t *thi_stage_make(void)
     }
     thi_fiber_of_thread(&stage->self.fiber, strand);
     stage->self.stage = stage;
-    stage->self.state = THI_CORO_RUNNING;
+    thi_coro_set_state(&stage->self, THI_CORO_RUNNING);
     stage->self.refs = 1;
     stage->current = &stage->self;
     stage->signal_stack = thi_stack_watch_overflow();

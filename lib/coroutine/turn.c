@@ -17,6 +17,14 @@
  * Looking around
  */
 
+/* It may have ended, and be in another life by now, on another thread. */
+static bool waits_here(const thrum_loop_t *loop, const thrum_coro_t *co)
+{
+    /* A2: acquire; pairs with R2 of core.h: one that is seen to wait is seen where it does. */
+    return thi_load_acquire(&co->state) == THI_CORO_BLOCKED &&
+           thi_load_relaxed(&co->stage) == loop->stage;
+}
+
 static void take_post(thrum_loop_t *loop)
 {
     thrum_coro_t *co = thi_port_take(loop->port);
@@ -29,8 +37,8 @@ static void take_post(thrum_loop_t *loop)
             thi_coro_wake(&co->strand); /* it was left by somebody who was late */
         else if (fresh)
             thi_loop_admit(loop, co);
-        else if (thi_load_relaxed(&co->stage) == loop->stage)
-            thi_loop_ready(loop, co); /* else it is in another life by now */
+        else if (waits_here(loop, co))
+            thi_loop_ready(loop, co);
     }
 }
 
@@ -70,7 +78,7 @@ static void boost(thrum_loop_t *loop)
             loop->waiting--;
             co->level = 0;
             co->used = 0;
-            co->state = THI_CORO_BLOCKED;
+            thi_coro_set_state(co, THI_CORO_BLOCKED);
             thi_loop_ready(loop, co);
         }
     }
@@ -200,16 +208,18 @@ static int enter(thrum_loop_t *loop, thi_stage_t **stage)
         return EBUSY;
     loop->stage = *stage;
     (*stage)->loop = loop;
-    (*stage)->self.state = THI_CORO_RESUMING;
+    thi_coro_set_state(&(*stage)->self, THI_CORO_RESUMING);
     if (loop->fork_mark != thi_fork_mark)
         thi_loop_forked(loop);
     return 0;
 }
 
+/* What lies in the inbox is looked at: one of those may sleep in another loop before this one runs again. */
 static void leave(thi_stage_t *stage)
 {
+    take_post(stage->loop);
     stage->loop = NULL;
-    stage->self.state = THI_CORO_RUNNING;
+    thi_coro_set_state(&stage->self, THI_CORO_RUNNING);
 }
 
 static int run(thrum_loop_t *loop)

@@ -243,7 +243,7 @@ static int wait_on(const struct waiting *w, thrum_time_t deadline)
     const int err = stage != NULL && stage->loop != NULL && stage->current != &stage->self
                         ? sleep_in_loop(w, stage->loop, &wait, at, deadline)
                         : sleep_in_poll(w, self, &wait, at, deadline);
-    return leave(w) && err == 0 ? ECANCELED : err;
+    return leave(w) ? ECANCELED : err;
 }
 
 static bool are_numbers(const thi_fdwait_t *waits, size_t n)

@@ -22,7 +22,7 @@ static void handle(int number, siginfo_t *info, void *context)
     char text[160];
     (void)number, (void)context;
     const int saved = errno;
-    if (explain_fn(info->si_addr, text, sizeof text)) {
+    if (thi_load_relaxed(&explain_fn)(info->si_addr, text, sizeof text)) {
         const ssize_t n = thi_fd_write(STDERR_FILENO, text, strlen(text));
         (void)n;
     }
@@ -46,7 +46,7 @@ void *thi_crash_watch(bool (*explain)(const void *address, char *text, size_t si
     const int saved = errno;
     stack_t now;
     void *stack = NULL;
-    explain_fn = explain;
+    thi_store_relaxed(&explain_fn, explain); /* always the same one */
     thi_once(&once, install);
     if (sigaltstack(NULL, &now) == 0 && (now.ss_flags & SS_DISABLE) != 0)
         stack = thi_pages_map(STACK_BYTES);

@@ -486,7 +486,7 @@ static int bury_in_one_loop(void *arg, void **result)
 
 Test(coro_wait, what_let_a_coroutine_go_may_be_freed_by_it)
 {
-    struct burial b = {.rounds = 3000};
+    struct burial b = {.rounds = 300};
     struct caller c;
     graveyard_open(&b.graves);
     caller_start(&c, let_go_in_thread, &b);
