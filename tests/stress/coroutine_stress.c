@@ -62,7 +62,8 @@ static void do_lock(struct world *w, struct chance *chance)
     if (chance_one_in(chance, 4))
         thrum_yield();
     if (chance_one_in(chance, 8))
-        CHECK(is_fine(thrum_cond_wait_until(&w->cond, &w->mutex, chance_deadline(chance, TINY_NS))));
+        CHECK(
+            is_fine(thrum_cond_wait_until(&w->cond, &w->mutex, chance_deadline(chance, TINY_NS))));
     else
         thrum_cond_signal(&w->cond);
     count(&w->locked, 1);
@@ -124,7 +125,7 @@ static void do_event(struct world *w, struct chance *chance)
 static void do_something(struct world *w, struct chance *chance)
 {
     void (*const deeds[])(struct world *, struct chance *) = {do_lock, do_queue, do_select, do_sem,
-                                                             do_event};
+                                                              do_event};
     deeds[chance_below(chance, 5)](w, chance);
     if (chance_one_in(chance, 4))
         thrum_yield();
@@ -289,8 +290,8 @@ static void spawn_one(struct hosts *h, struct chance *chance)
 {
     thrum_coro_t *co = NULL;
     const bool keep = !chance_one_in(chance, 4);
-    const int err = thrum_loop_go(h->loops[chance_below(chance, LOOPS)], keep ? &co : NULL, visitor,
-                                  h, NULL);
+    const int err =
+        thrum_loop_go(h->loops[chance_below(chance, LOOPS)], keep ? &co : NULL, visitor, h, NULL);
     CHECK(err == 0);
     count(&h->spawned, err == 0);
     if (co == NULL)
@@ -505,10 +506,11 @@ static int receive_on(void *arg, void **result)
     (void)result;
     while ((err == 0 && n != 0) || err == ETIMEDOUT) {
         n = 1;
-        err = chance_one_in(&chance, 4)
-                  ? thrum_io_wait(l->fd[1], THRUM_IO_IN, thrum_after(chance_below(&chance, TINY_NS)))
-                  : thrum_io_read(l->fd[1], bytes, sizeof bytes, &n,
-                                  thrum_after(chance_below(&chance, 4 * TINY_NS)));
+        err =
+            chance_one_in(&chance, 4)
+                ? thrum_io_wait(l->fd[1], THRUM_IO_IN, thrum_after(chance_below(&chance, TINY_NS)))
+                : thrum_io_read(l->fd[1], bytes, sizeof bytes, &n,
+                                thrum_after(chance_below(&chance, 4 * TINY_NS)));
         watchdog_progress();
     }
     CHECK(err == 0 || err == ECANCELED || err == ECONNRESET);

@@ -124,8 +124,8 @@ static int fork_in_coroutine(void *arg, void **result)
 
 Test(coro_fork, the_child_goes_on_with_the_coroutine_that_forked)
 {
-    int (*firsts[])(struct forked *f) = {first_sleep, first_yield, first_spawn,
-                                         first_join,  first_read,  first_end};
+    int (*firsts[])(struct forked * f) = {first_sleep, first_yield, first_spawn,
+                                          first_join,  first_read,  first_end};
     for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++) {
         struct forked f = {NULL, stream_pair(), firsts[i]};
         trace = (struct trace){{0}, 0};

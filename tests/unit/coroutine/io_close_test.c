@@ -5,8 +5,7 @@ TestSuite(io_close, .timeout = 30);
 static const struct {
     const char *name;
     int (*call)(void *arg);
-} calls[] = {
-    {"read", read_call}, {"write", write_call}, {"poll", poll_call}, {"wait", wait_call}};
+} calls[] = {{"read", read_call}, {"write", write_call}, {"poll", poll_call}, {"wait", wait_call}};
 
 #define CALLS (sizeof calls / sizeof *calls)
 
@@ -111,10 +110,10 @@ Test(io_close, is_not_missed_by_one_that_is_about_to_wait)
         thrum_loop_t *loop = NULL;
         thrum_coro_t *co = NULL;
         for (int i = 0; i < 2; i++)
-            h[i] = (struct hurried){
-                {.fd = e.fd[0], .other = quiet.fd[0], .deadline = THRUM_FOREVER},
-                calls[(round + i) % 4].call,
-                0};
+            h[i] =
+                (struct hurried){{.fd = e.fd[0], .other = quiet.fd[0], .deadline = THRUM_FOREVER},
+                                 calls[(round + i) % 4].call,
+                                 0};
         caller_start(&c, call_hurriedly, &h[0]);
         EXPECT_CALL(0, thrum_loop_create(&loop, NULL));
         EXPECT_CALL(0, thrum_loop_go(loop, &co, hurry, &h[1], NULL));
@@ -140,7 +139,7 @@ Test(io_close, is_not_missed_by_one_that_is_about_to_wait)
 
 static int use_again(void *arg, void **result)
 {
-    struct ends (*pair)(void) = *(struct ends (**)(void))arg;
+    struct ends (*pair)(void) = *(struct ends(**)(void))arg;
     (void)result;
     for (int i = 0; i < 1000; i++) {
         struct ends e = pair();

@@ -30,8 +30,8 @@ static void to_and_fro(struct ends e)
     memset(buf, 0, sizeof buf);
     size_t sent = 0;
     while (sent < 5) { /* it may take a part only */
-        EXPECT_CALL(0, thrum_io_writev(e.fd[1], sent == 0 ? out : out + 2, sent == 0 ? 3 : 1, &n,
-                                       PAST));
+        EXPECT_CALL(
+            0, thrum_io_writev(e.fd[1], sent == 0 ? out : out + 2, sent == 0 ? 3 : 1, &n, PAST));
         sent += n;
     }
     EXPECT_CALL(0, thrum_io_readv(e.fd[0], in, 2, &n, PAST));
@@ -146,8 +146,8 @@ static void flags_and_addresses(void)
     EXPECT_CALL(0, thrum_io_sendto(sender, "three", 5, 0, (struct sockaddr *)&addr, size, &n,
                                    THRUM_FOREVER));
     size = sizeof from;
-    EXPECT_CALL(0, thrum_io_recvfrom(to, buf, 8, 0, (struct sockaddr *)&from, &size, &n,
-                                     THRUM_FOREVER));
+    EXPECT_CALL(
+        0, thrum_io_recvfrom(to, buf, 8, 0, (struct sockaddr *)&from, &size, &n, THRUM_FOREVER));
     cr_expect_eq(n, 5u);
     cr_expect_eq(size, sizeof from);
     cr_expect_eq(from.sin_addr.s_addr, htonl(INADDR_LOOPBACK));

@@ -50,8 +50,7 @@ static inline int listener(struct sockaddr_in *addr)
 {
     socklen_t size = sizeof *addr;
     const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    *addr = (struct sockaddr_in){.sin_family = AF_INET,
-                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    *addr = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     if (fd < 0 || bind(fd, (struct sockaddr *)addr, sizeof *addr) != 0 || listen(fd, 1024) != 0 ||
         getsockname(fd, (struct sockaddr *)addr, &size) != 0)
         abort();

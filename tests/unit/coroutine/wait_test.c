@@ -180,7 +180,8 @@ static void match(int (*fn)(struct court *c, unsigned side))
     cr_expect_eq(in_loop(play_both, &c), 0);
     court_close(&c);
 
-    for (int other = 0; other < 2; other++) { /* a loop against a thread, and against another's loop */
+    for (int other = 0; other < 2;
+         other++) { /* a loop against a thread, and against another's loop */
         struct caller caller;
         court_open(&c, fn, 500);
         struct side sides[2] = {{&c, 0}, {&c, 1}};

@@ -385,6 +385,6 @@ Test(mutex, destructors_of_thread_specific_data_may_lock)
     cr_expect_eq(failed, 0u);
     cr_expect_geq(destroyed, 50u * THREADS * 3u);
     EXPECT_CALL(EPERM, thrum_mutex_unlock(&shared));
-    cr_expect_leq(thi_strand_slots(), THREADS * CALLER_RECORDS, "%u records for %d threads at a time",
-                  (unsigned)thi_strand_slots(), THREADS);
+    cr_expect_leq(thi_strand_slots(), THREADS * CALLER_RECORDS,
+                  "%u records for %d threads at a time", (unsigned)thi_strand_slots(), THREADS);
 }
