@@ -49,6 +49,8 @@ def parse_arguments():
     p.add_argument("--fib", required=True)
     p.add_argument("--tree", required=True)
     p.add_argument("--elements", required=True)
+    p.add_argument("--parked", required=True)
+    p.add_argument("--sleepers", required=True)
     p.add_argument("--filter", type=regular_expression, required=True)
     p.add_argument("--no-peers", action="store_true")
     p.add_argument("--json", type=pathlib.Path, required=True)
@@ -146,6 +148,8 @@ def start(group, options):
         f"--fib={options.fib}",
         f"--tree={options.tree}",
         f"--elements={options.elements}",
+        f"--parked={options.parked}",
+        f"--sleepers={options.sleepers}",
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=options.timeout)

@@ -45,16 +45,6 @@ template <class Sem> struct SemBall : Sem {
     void take() { Sem::acquire(); }
 };
 
-/* An event that its only waiter clears again. */
-template <class Event> struct EventBall : Event {
-    void post() { Event::set(); }
-    void take()
-    {
-        Event::wait();
-        Event::clear();
-    }
-};
-
 constexpr const char *topic = "pingpong";
 
 void add_ping_pong()

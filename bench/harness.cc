@@ -43,7 +43,9 @@ void take_options(int argc, char **argv)
             !take_flag(argv[i], "--tasks", &options.tasks) &&
             !take_flag(argv[i], "--fib", &options.fib) &&
             !take_flag(argv[i], "--tree", &options.tree) &&
-            !take_flag(argv[i], "--elements", &options.elements)) {
+            !take_flag(argv[i], "--elements", &options.elements) &&
+            !take_flag(argv[i], "--parked", &options.parked) &&
+            !take_flag(argv[i], "--sleepers", &options.sleepers)) {
             std::fprintf(stderr, "%s: unknown argument %s\n", argv[0], argv[i]);
             std::exit(2);
         }

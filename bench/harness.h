@@ -43,6 +43,8 @@ struct Options {
     int fib = 27;                   /* --fib: which Fibonacci number is forked and joined */
     int tree = 20;                  /* --tree: how deep a tree of tasks is */
     int elements = 10000000;        /* --elements: how many a loop and a map have */
+    int parked = 100000;            /* --parked: how many coroutines wait */
+    int sleepers = 1000000;         /* --sleepers: how many sleep */
 };
 extern Options options;
 

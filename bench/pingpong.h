@@ -16,6 +16,16 @@ template <class Ball> struct Court {
     alignas(apart) std::atomic<bool> over{false};
 };
 
+/* Calls what the partner does as the ball would have it: in its thread, unless it has an as_partner(). */
+template <class Ball, class F> auto call_as_partner(F f, int) -> decltype(Ball::as_partner(f))
+{
+    Ball::as_partner(f);
+}
+template <class Ball, class F> void call_as_partner(F f, long)
+{
+    f();
+}
+
 /* Plays for `ms`. */
 template <class Ball> double ns_per_round(Court<Ball> &court, int ms)
 {
@@ -47,8 +57,12 @@ template <class Ball> void ping_pong(benchmark::State &state, int here, int ther
         Pinned pinned(here);
         std::thread partner([&court, there] {
             Pinned partner_pinned(there);
-            while (court.ping.take(), !court.over)
-                court.pong.post();
+            call_as_partner<Ball>(
+                [&court] {
+                    while (court.ping.take(), !court.over)
+                        court.pong.post();
+                },
+                0);
         });
         ns_per_round(court, settle_ms);
         state.SetIterationTime(ns_per_round(court, options.window_ms) * 1e-9);

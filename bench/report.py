@@ -34,6 +34,13 @@ COLOURS = {
     "uv": "#b5651d",
     "asio": "#17a2a2",
     "openmp": "#e09f3e",
+    "ucontext": "#b0bcc6",
+    "boost_fcontext": "#2e86ab",
+    "boost_context": "#4f9d69",
+    "boost_coroutine2": "#8e6bbf",
+    "boost_fiber": "#e09f3e",
+    "boost_fiber_buffered": "#e09f3e",
+    "boost_fiber_unbuffered": "#f2c14e",
 }
 FLOOR_COLOUR = "#a0a7ad"
 

@@ -30,6 +30,7 @@ METRICS = {
     "ns_per_task": Metric("", "ns"),
     "roundtrip_us": Metric("", "us"),
     "ms": Metric("", "ms"),
+    "seconds": Metric("", "s"),
     "growth_kib": Metric("_growth", "KiB", resolution=256.0),  # the kernel counts pages late
     "bytes": Metric("", "bytes"),
     "bytes_per_item": Metric("_bytes_per_item", "bytes"),
@@ -61,6 +62,9 @@ TOPICS = {
     "pool_fork": ("Thread pools: tasks that submit tasks", ["ms"]),
     "pool_loop": ("Thread pools: loops", ["ms"]),
     "pool_map": ("Thread pools: maps", ["ns_per_task", "growth_kib"]),
+    "coroutine": ("Coroutines", []),
+    "coroutine_memory": ("Coroutines that wait: memory", ["bytes"]),
+    "coroutine_many": ("Very many coroutines", ["seconds"]),
     "rwlock": ("Readers side by side", ["mops"]),
     "idle": ("Threads that wait", ["processor_us"]),
     "size": ("Sizes", ["bytes"]),

@@ -246,6 +246,16 @@ struct FloorSpinEvent : FloorFutexEvent {
 template <class Cond>
 using EventOf = std::conditional_t<std::is_same_v<Cond, Absent>, Absent, CondEvent<Cond>>;
 
+/* For pingpong.h: an event that its only waiter clears again. */
+template <class Event> struct EventBall : Event {
+    void post() { Event::set(); }
+    void take()
+    {
+        Event::wait();
+        Event::clear();
+    }
+};
+
 } // namespace bench
 
 #endif /* THRUM_BENCH_WAITS_H */
