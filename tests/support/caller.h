@@ -57,9 +57,11 @@ static void *caller_loop(void *arg)
 }
 #define CALLER_STARTS caller_loop
 #define CALLER_RECORDS 40u /* of strands, that a thread may keep */
+#define CALLER_ROUNDS(n) ((n) / 5)
 #else
 #define CALLER_STARTS caller_main
 #define CALLER_RECORDS 8u
+#define CALLER_ROUNDS(n) (n)
 #endif
 
 static inline void caller_start(struct caller *c, int (*fn)(void *arg), void *arg)

@@ -367,7 +367,7 @@ static int handover_taker(void *arg)
 static void lock_may_be_freed_once_had(const struct lock_kind *kind)
 {
     struct graveyard graves;
-    struct handover h = {.kind = kind, .graves = &graves, .rounds = 20000};
+    struct handover h = {.kind = kind, .graves = &graves, .rounds = CALLER_ROUNDS(20000)};
     struct caller taker;
     graveyard_open(&graves);
     caller_start(&taker, handover_taker, &h);

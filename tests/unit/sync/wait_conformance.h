@@ -299,7 +299,7 @@ static int wait_and_bury(void *arg)
 
 static void wait_may_be_the_end(const struct wait_kind *kind)
 {
-    struct farewell f = {.kind = kind, .rounds = 20000};
+    struct farewell f = {.kind = kind, .rounds = CALLER_ROUNDS(20000)};
     struct caller c;
     graveyard_open(&f.graves);
     caller_start(&c, wait_and_bury, &f);
