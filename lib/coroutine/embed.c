@@ -33,9 +33,14 @@ int thrum_loop_fd(thrum_loop_t *loop, int *fd)
         return EINVAL;
     int err = thi_loop_need_poller(loop);
     if (err == 0 && loop->alarm < 0) {
-        err = thi_alarm_open(&loop->alarm);
+        int alarm = -1;
+        err = thi_alarm_open(&alarm);
         if (err == 0)
-            err = thi_poller_arm(loop->poller, loop->alarm, THI_POLL_IN, true);
+            err = thi_poller_arm(loop->poller, alarm, THI_POLL_IN, true);
+        if (err == 0)
+            loop->alarm = alarm;
+        else if (alarm >= 0)
+            thi_signal_close(alarm);
     }
     if (err != 0)
         return err;

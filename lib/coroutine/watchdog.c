@@ -49,8 +49,9 @@ void thi_watchdog_end(thrum_loop_t *loop)
     struct thi_watchdog *dog = loop->watchdog;
     if (dog == NULL)
         return;
-    if (dog->timer != NULL)
-        (void)thrum_timer_cancel_wait(dog->timer, NULL);
+    /* What it looks at goes away: until it does not look any more, also for who is cancelled. */
+    while (dog->timer != NULL && thrum_timer_cancel_wait(dog->timer, NULL) != 0)
+        thi_thread_yield();
     thrum_timer_release(dog->timer);
     loop->watchdog = NULL;
     thi_free(dog, sizeof *dog);
