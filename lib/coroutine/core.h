@@ -217,6 +217,7 @@ void thi_port_close(thi_port_t *port);
 
 /* Leaves a coroutine in the inbox, and wakes the loop if it sleeps. False: it is closed. Any thread. */
 bool thi_port_post(thi_port_t *port, thrum_coro_t *co);
+bool thi_port_is_open(const thi_port_t *port);
 void thi_port_stop(thi_port_t *port);
 
 /* For the loop: whether there is something; and takes it, in order of arrival. */

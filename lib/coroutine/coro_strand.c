@@ -19,7 +19,7 @@ static bool move(thrum_coro_t *co, thi_port_t *port)
         return false;
     thi_store_release(&co->port, port); /* R1: release; pairs with A1 */
     thi_fence_full();                   /* I1; against the one in wake */
-    return thi_load_relaxed(&co->strand.permit) != THI_PARKED;
+    return thi_load_relaxed(&co->strand.permit) != THI_PARKED && !THI_PLANT("coro-no-look");
 }
 
 static int block(thi_strand_t *self, thrum_time_t deadline)
@@ -33,14 +33,18 @@ static int block(thi_strand_t *self, thrum_time_t deadline)
 }
 
 /* Until it has been left where the loop that it sleeps in will find it. Whoever sets `posted` does that for
- * all others; they may know of a later sleep. */
+ * all others; they may know of a later sleep. That may be in a loop of another port, or of the same one, used
+ * again. */
 static void post(thrum_coro_t *co, thi_port_t *port)
 {
     while (thi_swap_acq_rel(&co->posted, 1u) == 0 && !thi_port_post(port, co)) {
-        thi_store_release(&co->posted, 0u);
+        /* A2: acquire; pairs with the swap of who has left it to this one, and knows the sleep. */
+        thi_swap_acq_rel(&co->posted, 0u);
         thi_fence_full();
         thi_port_t *now = thi_load_acquire(&co->port);
-        if (now == port) /* a loop that is gone: this was late */
+        if (now == port && (!thi_port_is_open(port) || THI_PLANT("coro-port-again")))
+            return; /* a loop that is gone: this was late */
+        if (THI_PLANT("coro-stays-late"))
             return;
         if (now == NULL) {
             thi_thread_rouse(&co->strand);

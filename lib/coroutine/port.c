@@ -54,23 +54,30 @@ void thi_port_close(thi_port_t *port)
     unsigned turns = 0;
     thi_store_seq_cst(&port->open, 0u);
     thi_fence_full(); /* against the one in enter: a visitor is seen here, or sees the port shut */
-    while (thi_load_acquire(&port->visitors) != 0) /* A2: acquire; pairs with R2 */
+    while (thi_load_acquire(&port->visitors) != 0 && /* A2: acquire; pairs with R2 */
+           !THI_PLANT("port-leaves-visitors"))
         thi_cpu_yield(turns++);
     if (port->signal >= 0)
         thi_signal_close(port->signal);
     port->signal = -1;
-    forward(thi_port_take(port));
+    if (!THI_PLANT("port-drops-post"))
+        forward(thi_port_take(port));
     thi_lock(&lock, THI_RANK_STACKS);
     port->next_free = free_ports;
     free_ports = port;
     thi_unlock(&lock, THI_RANK_STACKS);
 }
 
+bool thi_port_is_open(const thi_port_t *port)
+{
+    return thi_load_seq_cst(&port->open) != 0;
+}
+
 static bool enter(thi_port_t *port)
 {
     thi_fetch_add_acq_rel(&port->visitors, 1u);
     thi_fence_full();
-    return thi_load_seq_cst(&port->open) != 0;
+    return thi_port_is_open(port);
 }
 
 static void leave(thi_port_t *port)
@@ -152,7 +159,8 @@ bool thi_port_fall_asleep(thi_port_t *port, bool polls)
 {
     thi_store_seq_cst(&port->sleeps, polls ? IN_POLL : ON_WORD);
     thi_fence_full(); /* I1 */
-    if (thi_load_seq_cst(&port->inbox) == NULL && thi_load_seq_cst(&port->stop) == 0)
+    if (THI_PLANT("port-no-recheck") ||
+        (thi_load_seq_cst(&port->inbox) == NULL && thi_load_seq_cst(&port->stop) == 0))
         return true;
     thi_port_wake_up(port);
     return false;

@@ -21,6 +21,9 @@
 #include "strand_sim.c"
 #include "waitgroup_sim.c"
 
+#undef THI_ENDED /* two layers have a bit of that name */
+#include "port_sim.c"
+
 /* A wake that comes before the sleep is forgotten. */
 SIM_BITE(1, "unpark-too-early", "strand.a_permit_is_never_lost");
 /* Look, then write, where it takes one step: two wakers win. */
@@ -116,3 +119,14 @@ SIM_BITE(52, "pool-spare-keeps-it", "pool.who_stood_in_passes_the_submit_on");
 /* The last one awake goes; those asleep wait for what they have pushed. */
 SIM_BITE(53, "pool-leaves-alone", "pool.shutdown_against_spawn");
 SIM_BITE(54, "pool-no-standin", "pool.a_spare_worker_stands_in");
+/* A loop sleeps over what was left before it said that it sleeps. */
+SIM_BITE(55, "port-no-recheck", "port.a_post_wakes_who_sleeps_on_the_word");
+/* Who was let in is about to give a signal that is closed by then. */
+SIM_BITE(56, "port-leaves-visitors", "port.closing_against_posts_to_who_polls");
+/* What a late waker has left keeps others from leaving it elsewhere. */
+SIM_BITE(57, "port-drops-post", "port.wakers_find_who_moves_between_loops_and_threads");
+/* The waker looks where the coroutine slept before; the coroutine does not look at its permit. */
+SIM_BITE(58, "coro-no-look", "port.wakers_find_who_moves_between_loops_and_threads");
+/* The waker has been trusted with a later wake-up, elsewhere, or in a port that is used again. */
+SIM_BITE(59, "coro-stays-late", "port.wakers_find_who_moves_between_loops_and_threads");
+SIM_BITE(60, "coro-port-again", "port.wakers_find_who_moves_between_loops");

@@ -104,6 +104,10 @@ sim_task *sim_self(void);
 /* A task's body: cancels the strand of the task `arg`, unless it has ended. */
 void *sim_canceller(void *arg);
 
+/* Gives each task its own value of another thread-local pointer of the library's, NULL at first. For all
+ * tests of a program; one pointer. */
+void sim_keep(void *pointer);
+
 /* A point like an atomic. */
 void sim_point(void);
 
@@ -150,6 +154,9 @@ void sim_unpoison(void *memory);
 
 /* Whether the descriptor that the library opened would be readable. */
 bool sim_signal(int fd);
+
+/* From now on (or no longer) a descriptor may be told what it is already: for who does not keep count. */
+void sim_signals_repeat(bool may);
 
 /* What traces call the memory. */
 void sim_name(const void *memory, size_t size, const char *name);

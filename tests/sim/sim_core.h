@@ -61,6 +61,7 @@ struct sim_task {
     void *arg;
     void *result;
     thi_current_t current;     /* the thread-local of the library while it does not run */
+    void *kept;                /* and what sim_keep is for */
     const thi_strand_t *known; /* the strand that it last had */
 
     bool spins;       /* it has spun, in something that is not an internal lock */

@@ -209,24 +209,41 @@ void thi_pages_forget(void *pages, size_t size)
 /* The simulation's descriptors are numbers, and readable or not as the queue last said. */
 static int signals;
 static bool signal_readable[64];
+static bool signal_open[64];
+static bool signals_repeat;
 
 int thi_signal_open(int *fd)
 {
     *fd = signals++ % 64;
     signal_readable[*fd] = false;
+    signal_open[*fd] = true;
     return 0;
 }
 
 void thi_signal_set(int fd, bool readable)
 {
-    if (signal_readable[fd] == readable)
+    if (fd < 0 || !signal_open[fd])
+        sim_fail("a descriptor that is closed was written to");
+    if (signal_readable[fd] == readable && !signals_repeat)
         abort(); /* the library says what changes */
     signal_readable[fd] = readable;
 }
 
 void thi_signal_close(int fd)
 {
-    (void)fd;
+    signal_open[fd] = false;
+}
+
+/* Nothing in the simulation waits for descriptors. */
+int thi_poll(thi_polled_t *polled, size_t n, thrum_time_t deadline)
+{
+    (void)polled, (void)n, (void)deadline;
+    return ENOTSUP;
+}
+
+void sim_signals_repeat(bool may)
+{
+    signals_repeat = may;
 }
 
 bool sim_signal(int fd)

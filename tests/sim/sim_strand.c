@@ -7,6 +7,7 @@
  * What a record may have kept from an earlier life the seed decides instead.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include <thrum/cancel.h>
 
@@ -18,6 +19,7 @@ struct record {
 };
 
 static struct record records[SIM_TASKS_MAX];
+static void *kept; /* sim_keep */
 
 static struct record *record_of(const thi_strand_t *strand)
 {
@@ -104,6 +106,8 @@ static void begin_strand(sim_task *task)
 
 void sim_strand_begin(sim_task *task)
 {
+    if (kept != NULL)
+        memset(kept, 0, sizeof task->kept);
     if (!task->thread)
         begin_strand(task);
     else if (!sim.test->lazy)
@@ -132,10 +136,24 @@ void sim_strand_end(sim_task *task)
     thi_strand_retire(strand);
 }
 
+void sim_keep(void *pointer)
+{
+    kept = pointer;
+}
+
+static void switch_kept(sim_task *from, const sim_task *to)
+{
+    if (kept != NULL && from != NULL)
+        memcpy(&from->kept, kept, sizeof from->kept);
+    if (kept != NULL && to != NULL)
+        memcpy(kept, &to->kept, sizeof to->kept);
+}
+
 /* The thread-local of the library belongs to the task. A thread's is put back as it was; a strand's
  * is set anew at each switch, as a loop does it. */
 void sim_strand_switch(sim_task *from, const sim_task *to)
 {
+    switch_kept(from, to);
     if (from != NULL)
         from->current = thi_current;
     if (from != NULL && thi_current.strand != NULL)
