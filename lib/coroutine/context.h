@@ -7,6 +7,7 @@
  * THRUM_UCONTEXT.
  */
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef THRUM_UCONTEXT
 #include <ucontext.h>
@@ -28,5 +29,16 @@ void thi_context_make(thi_context_t *context, void *stack, size_t size, void (*e
 /* Suspends the caller in `from` and goes on in `to`. Returns the value of the switch that comes back.
  * Preserved: callee-saved registers and the control words of floating point; not the signal mask. */
 void *thi_context_switch(thi_context_t *from, thi_context_t *to, void *value);
+
+/* The same for a function that returns an int: the value's lower half. It is one of its own so that the
+ * switch can be the last thing that the function does, with nothing to come back to: the processor
+ * mispredicts a return that lies behind a switch. */
+int thi_context_switch_int(thi_context_t *from, thi_context_t *to, void *value);
+
+#ifndef THRUM_UCONTEXT
+/* Goes on in `to` for good, and, once the caller's stack is not in use any more, stores 1 in `*left`
+ * (release). */
+_Noreturn void thi_context_leave(const thi_context_t *to, void *value, uint32_t *left);
+#endif
 
 #endif /* THI_CONTEXT_H */

@@ -12,10 +12,14 @@
 
     .text
     .globl thi_context_switch
+    .globl thi_context_switch_int
     .hidden thi_context_switch
+    .hidden thi_context_switch_int
     .type thi_context_switch, %function
-    .p2align 4
+    .type thi_context_switch_int, %function
+    .p2align 6
 thi_context_switch: /* x0: from, x1: to, x2: value */
+thi_context_switch_int:
     .cfi_startproc
     sub sp, sp, #176
     .cfi_adjust_cfa_offset 176
@@ -37,6 +41,7 @@ thi_context_switch: /* x0: from, x1: to, x2: value */
     str x10, [x0]
     ldr x10, [x1]
     mov sp, x10
+.Lgo_on: /* sp: of whom, x2: value, x9: FPCR as it is */
     ldr x11, [sp, #160]
     cmp x9, x11
     b.eq 1f
@@ -59,6 +64,25 @@ thi_context_switch: /* x0: from, x1: to, x2: value */
     br x30
     .cfi_endproc
     .size thi_context_switch, .-thi_context_switch
+    .size thi_context_switch_int, .-thi_context_switch_int
+
+/* Nobody comes back, so nothing is kept. */
+    .globl thi_context_leave
+    .hidden thi_context_leave
+    .type thi_context_leave, %function
+    .p2align 4
+thi_context_leave: /* x0: to, x1: value, x2: left */
+    .cfi_startproc
+    .cfi_undefined x30
+    mrs x9, fpcr
+    ldr x10, [x0]
+    mov sp, x10
+    mov w11, #1
+    stlr w11, [x2]
+    mov x2, x1
+    b .Lgo_on
+    .cfi_endproc
+    .size thi_context_leave, .-thi_context_leave
 
 /* Where a new context begins: x19 is its entry, x0 the value. */
     .globl thi_context_begin

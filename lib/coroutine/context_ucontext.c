@@ -43,4 +43,9 @@ void *thi_context_switch(thi_context_t *from, thi_context_t *to, void *value)
     return from->value;
 }
 
+int thi_context_switch_int(thi_context_t *from, thi_context_t *to, void *value)
+{
+    return (int)(intptr_t)thi_context_switch(from, to, value);
+}
+
 #endif

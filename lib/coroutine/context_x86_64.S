@@ -13,10 +13,14 @@
 
     .text
     .globl thi_context_switch
+    .globl thi_context_switch_int
     .hidden thi_context_switch
+    .hidden thi_context_switch_int
     .type thi_context_switch, @function
-    .p2align 4
+    .type thi_context_switch_int, @function
+    .p2align 6
 thi_context_switch: /* rdi: from, rsi: to, rdx: value */
+thi_context_switch_int:
     .cfi_startproc
     endbr64
     subq $56, %rsp
@@ -39,6 +43,7 @@ thi_context_switch: /* rdi: from, rsi: to, rdx: value */
     movzwl 4(%rsp), %r8d
     movq %rsp, (%rdi)
     movq (%rsi), %rsp
+.Lgo_on: /* rsp: of whom, rdx: value, ecx and r8d: the control words as they are */
     xorl (%rsp), %ecx
     testl $0xffc0, %ecx /* all but the exceptions that have been seen */
     jne 2f
@@ -70,6 +75,27 @@ thi_context_switch: /* rdi: from, rsi: to, rdx: value */
     jmp 1b
     .cfi_endproc
     .size thi_context_switch, .-thi_context_switch
+    .size thi_context_switch_int, .-thi_context_switch_int
+
+/* Nobody comes back, so nothing is kept. */
+    .globl thi_context_leave
+    .hidden thi_context_leave
+    .type thi_context_leave, @function
+    .p2align 4
+thi_context_leave: /* rdi: to, rsi: value, rdx: left */
+    .cfi_startproc
+    .cfi_undefined %rip
+    endbr64
+    stmxcsr -4(%rsp)
+    fnstcw -8(%rsp)
+    movl -4(%rsp), %ecx
+    movzwl -8(%rsp), %r8d
+    movq (%rdi), %rsp
+    movl $1, (%rdx)
+    movq %rsi, %rdx
+    jmp .Lgo_on
+    .cfi_endproc
+    .size thi_context_leave, .-thi_context_leave
 
 /* Where a new context begins: r12 is its entry, rax the value. Nobody is to look further down its stack. */
     .globl thi_context_begin

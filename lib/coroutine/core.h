@@ -70,10 +70,11 @@ struct thrum_coro {
     thi_stage_t *stage; /* the thread; NULL: of a loop that has not seen it yet */
     thrum_coro_t
         *back; /* to whom yield and the end give control. Its handle is held if `holds_back` */
-    thrum_loop_t *loop;      /* spawned on it; NULL: it is resumed by hand */
-    thi_port_t *port;        /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
-    thrum_coro_t *resumed;   /* RESUMING: whom */
-    thrum_coro_t *next;      /* in the line, or in the cache of stacks */
+    thrum_loop_t *loop;    /* spawned on it; NULL: it is resumed by hand */
+    thi_port_t *port;      /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
+    thrum_coro_t *resumed; /* RESUMING: whom */
+    void **out;            /* RESUMING, SWITCHED: where it wants what it is given; NULL: nowhere */
+    thrum_coro_t *next;    /* in the line, or in the cache of stacks */
     thrum_coro_t *next_post; /* in a port's inbox */
     thrum_coro_t *younger;   /* among those of the loop that have not ended */
     thrum_coro_t *older;
@@ -121,8 +122,10 @@ static inline thrum_coro_t *thi_coro_of(const thi_strand_t *strand)
 
 struct thi_stage {
     thrum_coro_t *current;
-    thrum_loop_t *loop;   /* it runs one, also while it runs a coroutine of it */
-    thrum_coro_t *ending; /* has left its stack for good, and whoever got control has to say so */
+    thrum_loop_t *loop; /* it runs one, also while it runs a coroutine of it */
+    thrum_coro_t
+        *ending;   /* has left its stack for good: of a loop, which has to say so; or of nobody */
+    uint32_t left; /* never read: thi_context_leave needs a place */
     thrum_coro_t *stacks[THI_STACK_CLASSES];
     unsigned stacks_kept[THI_STACK_CLASSES];
     void *signal_stack;
@@ -161,14 +164,15 @@ bool thi_coro_drop(thrum_coro_t *co);
 /* What it has deferred. */
 void thi_coro_run_cleanups(thrum_coro_t *co);
 
-/* Control has come to the caller; if somebody has ended for that, says so to those who wait for it. */
+/* Does what is left to do for `ending`, if there is one: for a coroutine of a loop at once, by the loop; for
+ * one that nobody has a handle of any more some time, at the latest at the end of the thread. */
 void thi_coro_settle(thi_stage_t *stage);
 
 /* Ends the current coroutine. */
 _Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result);
 
-/* Gives control to `to`, from the current coroutine, whose state is set. */
-void *thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to, void *value);
+/* Gives control to `to`, from the current coroutine, whose state is set. In a loop: nothing goes with it. */
+void thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to);
 
 /* Resumes a suspended one until it has ended. */
 void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co);
@@ -286,7 +290,10 @@ void thi_loop_set_alarm(thrum_loop_t *loop);
 
 int thi_watchdog_begin(thrum_loop_t *loop); /* 0 or ENOMEM */
 void thi_watchdog_end(thrum_loop_t *loop);
+/* Nothing is submitted any more; and the loop gives its executor up. */
+void thi_tasks_close(thrum_loop_t *loop);
 void thi_tasks_end(thrum_loop_t *loop);
+void thi_tasks_forked(thrum_loop_t *loop); /* in the child: visitors are the parent's */
 
 /* Has the loop a poller? Makes it one: 0, or an error of the system. */
 int thi_loop_need_poller(thrum_loop_t *loop);

@@ -5,8 +5,13 @@
  *   I1  One coroutine of a thread is RUNNING, and it is stage->current.
  *   I2  `back` of one that was resumed is RESUMING until the other yields, ends or is waited for in the
  *       loop; `back` of one that was started by a switch is held by a reference.
- *   I3  A coroutine that has ended is said to have only by whoever gets control from it (`ending`): until
- *       then it runs on its stack, which a joiner would be free to give to somebody else.
+ *   I3  A coroutine that has ended is said to have only when it has left its stack, which others would be
+ *       free to give to somebody else: by the switch itself, or, where there is more to do than to say so,
+ *       by whoever comes to it (`ending`).
+ *   I4  Who gives control leaves behind what it gives, where the other wants to have it (`out`), and passes
+ *       what the other's call is to return. So a resume, a yield and a switch have nothing to do once
+ *       they have control again: the switch of contexts is a jump at their end, and the other's goes
+ *       straight to who called it.
  */
 #include <string.h>
 
@@ -16,17 +21,29 @@
  * Passing control
  */
 
-static inline void *pass(thi_stage_t *stage, thrum_coro_t *to, void *value, bool last)
+/* Returns who has been current. */
+static inline thrum_coro_t *make_current(thi_stage_t *stage, thrum_coro_t *to)
 {
     thrum_coro_t *from = stage->current;
     stage->current = to;
     thi_coro_set_state(to, THI_CORO_RUNNING);
-    return thi_fiber_switch(&from->fiber, &to->fiber, value, last);
+    return from;
 }
 
-void *thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to, void *value)
+void thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to)
 {
-    return pass(stage, to, value, false);
+    thrum_coro_t *from = make_current(stage, to);
+    thi_fiber_switch(&from->fiber, &to->fiber, NULL);
+}
+
+/* To one that is suspended. Returns what its call is to return. I4. */
+static inline void *deliver(const thrum_coro_t *to, void *value)
+{
+    if (to->state != THI_CORO_SWITCHED && to->state != THI_CORO_RESUMING)
+        return value; /* of a yield; or it has not begun, and nobody gets it */
+    if (to->out != NULL)
+        *to->out = value;
+    return NULL;
 }
 
 void thi_coro_settle(thi_stage_t *stage)
@@ -84,9 +101,18 @@ static thrum_coro_t *heir(thi_stage_t *stage, thrum_coro_t *co)
     return back != NULL ? back : &stage->self;
 }
 
+/* What the call of the heir is to return; whoever had resumed `co` learns that it has ended. */
+static void *last_word(const thrum_coro_t *to, const thrum_coro_t *co, void *result)
+{
+    if (to->state == THI_CORO_RESUMING && to->resumed == co)
+        return (void *)(intptr_t)ENODATA;
+    return deliver(to, result);
+}
+
 _Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result)
 {
     thi_stage_t *stage = thi_stage;
+    uint32_t *left = &co->ended;
     do {
         thi_coro_run_cleanups(co);
         if (co->strand.locals != NULL)
@@ -99,9 +125,14 @@ _Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result)
     if (!co->holds_back)
         co->back = NULL; /* it may be gone before this one is */
     thi_coro_set_state(co, THI_CORO_DONE);
-    stage->ending = co;
-    pass(stage, to, result, true);
-    thi_panic("a coroutine came back from its end");
+    if (co->loops || thi_load_relaxed(&co->refs) == 0) {
+        thi_coro_settle(stage);
+        stage->ending = co;
+        left = &stage->left;
+    }
+    void *value = last_word(to, co, result);
+    make_current(stage, to);
+    thi_fiber_leave(&co->fiber, &to->fiber, value, left); /* R1 of handle.c */
 }
 
 int thi_coro_check_config(const thrum_coro_config_t *config)
@@ -224,17 +255,11 @@ int thrum_coro_resume(thrum_coro_t *co, void *send, void **yielded)
     let_go_of_back(co);
     co->back = self;
     self->resumed = co;
+    self->out = yielded;
     thi_coro_set_state(self, THI_CORO_RESUMING);
-    void *value = pass(stage, co, send, false);
-    if (THI_UNLIKELY(stage->ending != NULL)) {
-        const bool ended = stage->ending == co;
-        thi_coro_settle(stage);
-        if (ended)
-            return ENODATA;
-    }
-    if (yielded != NULL)
-        *yielded = value;
-    return 0;
+    send = deliver(co, send);
+    make_current(stage, co);
+    return thi_fiber_switch_int(&self->fiber, &co->fiber, send);
 }
 
 void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co)
@@ -264,44 +289,51 @@ void *thrum_coro_yield(void *value)
     }
     let_go_of_back(self);
     thi_coro_set_state(self, THI_CORO_YIELDED);
-    value = pass(stage, back, value, false);
-    thi_coro_settle(stage);
-    return value;
+    value = deliver(back, value);
+    make_current(stage, back);
+    return thi_fiber_switch(&self->fiber, &back->fiber, value);
 }
 
 /* ------------------------------------------------------------------------------------------------
  * Switch
  */
 
+/* Its end gives control to the caller, unless somebody resumes it meanwhile. */
+static void start_by_switch(thrum_coro_t *self, thrum_coro_t *co)
+{
+    co->back = self;
+    co->holds_back = self != &self->stage->self; /* the thread outlives it */
+    if (co->holds_back)
+        thi_coro_retain(self);
+}
+
 int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
 {
-    if (co == NULL)
+    if (THI_UNLIKELY(co == NULL))
         return EINVAL;
     thi_stage_t *stage = thi_stage_here();
-    if (stage == NULL)
+    if (THI_UNLIKELY(stage == NULL))
         return ENOMEM;
     thrum_coro_t *self = stage->current;
-    void *value = send;
-    if (co != self) {
-        if (self->unwinding) /* also to whom it cannot switch: who unwinds it waits for it */
-            thi_coro_end(self, ECANCELED, NULL);
-        if (co->stage != stage || !is_suspended(co) ||
-            (co->loops && co->state != THI_CORO_SWITCHED))
-            return refuses(stage, co);
-        lend_home(self, co);
-        if (co->back == NULL && co != &stage->self && !co->loops) {
-            co->back = self;
-            co->holds_back = self != &stage->self; /* the thread outlives it */
-            if (co->holds_back)
-                thi_coro_retain(self);
-        }
-        thi_coro_set_state(self, THI_CORO_SWITCHED);
-        value = pass(stage, co, send, false);
-        thi_coro_settle(stage);
+    if (THI_UNLIKELY(co == self)) {
+        if (received != NULL)
+            *received = send;
+        return 0;
     }
-    if (received != NULL)
-        *received = value;
-    return 0;
+    if (THI_UNLIKELY(
+            self->unwinding)) /* also to whom it cannot switch: who unwinds it waits for it */
+        thi_coro_end(self, ECANCELED, NULL);
+    if (THI_UNLIKELY(co->stage != stage || !is_suspended(co) ||
+                     (co->loops && co->state != THI_CORO_SWITCHED)))
+        return refuses(stage, co);
+    lend_home(self, co);
+    if (co->back == NULL && co != &stage->self && !co->loops)
+        start_by_switch(self, co);
+    self->out = received;
+    thi_coro_set_state(self, THI_CORO_SWITCHED);
+    send = deliver(co, send);
+    make_current(stage, co);
+    return thi_fiber_switch_int(&self->fiber, &co->fiber, send);
 }
 
 thrum_coro_t *thrum_coro_current(void)

@@ -44,9 +44,17 @@ static inline void thi_fiber_new_stack(void *stack, size_t size)
 #endif
 }
 
+/* Where whoever goes on has something to do before all else: a switch is then a call like any other. */
+#if defined(THI_ASAN) || defined(THI_TSAN) || defined(THRUM_UCONTEXT)
+#define THI_FIBER_LANDS 1
+#endif
+
 typedef struct thi_fiber {
     thi_context_t context;
     thi_strand_t *strand;
+#ifdef THI_FIBER_LANDS
+    uint32_t *left; /* what thi_fiber_leave was given, by whoever has left for this one */
+#endif
 #ifdef THI_ASAN
     void *fake_stack;
     const void *bottom; /* of a thread: known once it was left for the first time */
@@ -62,6 +70,9 @@ typedef struct thi_fiber {
 static inline void thi_fiber_make(thi_fiber_t *fiber, void *stack, size_t size,
                                   void (*entry)(void *value))
 {
+#ifdef THI_FIBER_LANDS
+    fiber->left = NULL;
+#endif
 #ifdef THI_ASAN
     ASAN_UNPOISON_MEMORY_REGION(stack, size);
     fiber->fake_stack = NULL;
@@ -96,7 +107,7 @@ static inline void thi_fiber_of_thread(thi_fiber_t *fiber, thi_strand_t *strand)
 /* Who was left for the fiber that runs now, on this thread. */
 extern _Thread_local thi_fiber_t *thi_fiber_left THI_TLS_MODEL;
 
-static inline void thi_fiber_arrived(const thi_fiber_t *self)
+static inline void thi_fiber_tell_asan(const thi_fiber_t *self)
 {
     const void *bottom = NULL;
     size_t size = 0;
@@ -106,18 +117,27 @@ static inline void thi_fiber_arrived(const thi_fiber_t *self)
         thi_fiber_left->size = size;
     }
 }
-#else
-/* At the begin of a fiber's entry. */
-static inline void thi_fiber_arrived(const thi_fiber_t *self)
-{
-    (void)self;
-}
 #endif
 
-/* Goes on in `to`; returns, with the value, when somebody comes back. `from` never goes on when `last`. */
-static inline void *thi_fiber_switch(thi_fiber_t *from, thi_fiber_t *to, void *value, bool last)
+/* At the begin of a fiber's entry, and behind each switch. */
+static inline void thi_fiber_arrived(thi_fiber_t *self)
 {
-    (void)last;
+#ifdef THI_ASAN
+    thi_fiber_tell_asan(self);
+#endif
+#ifdef THI_FIBER_LANDS
+    uint32_t *left = self->left;
+    self->left = NULL;
+    if (left != NULL)
+        thi_store_release(left, 1u);
+#else
+    (void)self;
+#endif
+}
+
+/* `to` is about to be the one that runs. */
+static inline void thi_fiber_announce(thi_fiber_t *from, const thi_fiber_t *to, bool last)
+{
     thi_current.strand = to->strand;
     thi_current.id = to->strand->id;
 #ifdef THI_ASAN
@@ -127,9 +147,45 @@ static inline void *thi_fiber_switch(thi_fiber_t *from, thi_fiber_t *to, void *v
 #ifdef THI_TSAN
     __tsan_switch_to_fiber(to->tsan, 0);
 #endif
+    (void)from, (void)last;
+}
+
+/* Goes on in `to`; returns, with the value, when somebody comes back. */
+static inline void *thi_fiber_switch(thi_fiber_t *from, thi_fiber_t *to, void *value)
+{
+    thi_fiber_announce(from, to, false);
+#ifdef THI_FIBER_LANDS
     value = thi_context_switch(&from->context, &to->context, value);
     thi_fiber_arrived(from);
     return value;
+#else
+    return thi_context_switch(&from->context, &to->context, value);
+#endif
+}
+
+/* The same for a function that returns an int; see thi_context_switch_int. */
+static inline int thi_fiber_switch_int(thi_fiber_t *from, thi_fiber_t *to, void *value)
+{
+#ifdef THI_FIBER_LANDS
+    return (int)(intptr_t)thi_fiber_switch(from, to, value);
+#else
+    thi_fiber_announce(from, to, false);
+    return thi_context_switch_int(&from->context, &to->context, value);
+#endif
+}
+
+/* Goes on in `to` for good. Once the stack is not in use any more, 1 is stored in `*left` (release). */
+_Noreturn static inline void thi_fiber_leave(thi_fiber_t *from, thi_fiber_t *to, void *value,
+                                             uint32_t *left)
+{
+    thi_fiber_announce(from, to, true);
+#ifdef THI_FIBER_LANDS
+    to->left = left;
+    (void)thi_context_switch(&from->context, &to->context, value);
+    thi_panic("a coroutine came back from its end");
+#else
+    thi_context_leave(&to->context, value, left);
+#endif
 }
 
 #endif /* THI_FIBER_H */

@@ -53,18 +53,19 @@ void thrum_coro_release(thrum_coro_t *co)
  * The end
  */
 
+/* Of a loop, or nobody is there to release it. The others have said so as they left their stacks. */
 void thi_coro_publish_end(thi_stage_t *stage, thrum_coro_t *co)
 {
-    const bool loops = co->loops;
-    const bool orphan = thi_load_relaxed(&co->refs) == 0; /* nobody is there to release it */
-    if (loops)
-        thi_loop_dismiss(co->loop, co);
+    if (!co->loops) {
+        thi_coro_free(stage, co);
+        return;
+    }
+    const bool orphan = thi_load_relaxed(&co->refs) == 0;
+    thi_loop_dismiss(co->loop, co);
     /* R1: release; pairs with A1. I1. */
-    if (loops && (thi_swap_acq_rel(&co->ended, THI_ENDED) & THI_JOINERS) != 0)
+    if ((thi_swap_acq_rel(&co->ended, THI_ENDED) & THI_JOINERS) != 0)
         thi_lot_unpark(&(thi_unpark_t){.key = &co->ended, .site = &thi_coro_site, .n = THI_ALL});
-    else if (!loops)
-        thi_store_release(&co->ended, THI_ENDED); /* R1 */
-    if (orphan || (loops && thi_coro_drop(co)))
+    if (orphan || thi_coro_drop(co))
         thi_coro_free(stage, co);
 }
 

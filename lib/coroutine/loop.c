@@ -87,7 +87,7 @@ void thi_loop_leave(thi_stage_t *stage, thrum_coro_t *co)
         thi_coro_set_state(co, THI_CORO_RUNNING);
         return;
     }
-    (void)thi_coro_pass(stage, next != NULL ? next : &stage->self, NULL);
+    thi_coro_pass(stage, next != NULL ? next : &stage->self);
 }
 
 void thi_loop_yield(thi_stage_t *stage, thrum_coro_t *co)

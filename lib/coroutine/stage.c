@@ -14,6 +14,7 @@ static thi_ending_t ending;
 static void thread_ends(void *arg)
 {
     thi_stage_t *stage = arg;
+    thi_coro_settle(stage);
     thi_stack_give_all(stage);
     thi_stack_unwatch_overflow(stage->signal_stack);
     thi_stage = NULL;

@@ -158,7 +158,7 @@ static void run_line(thrum_loop_t *loop)
         loop->turns--;
         thi_store_relaxed(&loop->switches, loop->switches + 1);
         thi_store_relaxed(&loop->running, co->strand.id);
-        (void)thi_coro_pass(stage, co, NULL);
+        thi_coro_pass(stage, co);
         thi_store_relaxed(&loop->running, 0u);
         thi_coro_settle(stage);
         if (loop->config.policy == THRUM_FEEDBACK)
@@ -209,6 +209,8 @@ static int enter(thrum_loop_t *loop, thi_stage_t **stage)
     loop->stage = *stage;
     (*stage)->loop = loop;
     thi_coro_set_state(&(*stage)->self, THI_CORO_RESUMING);
+    (*stage)->self.resumed = NULL;
+    (*stage)->self.out = NULL;
     if (loop->fork_mark != thi_fork_mark)
         thi_loop_forked(loop);
     return 0;
