@@ -116,13 +116,17 @@ static int begin_when_there_is_room(int fd, const struct sockaddr *addr, socklen
     return err;
 }
 
-static int end(int fd, thrum_time_t deadline)
+/* The second call gives the outcome of the first, and lets the socket know that it was told. */
+static int end(int fd, const struct sockaddr *addr, socklen_t addr_len, thrum_time_t deadline)
 {
-    int err = thrum_io_wait(fd, THRUM_IO_OUT, deadline);
-    socklen_t size = sizeof err;
-    if (err != 0)
-        return err == ETIMEDOUT ? EINPROGRESS : thi_patch_errno(err);
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &size) == 0 ? err : errno;
+    int err = EALREADY;
+    while (err == EALREADY || err == EINPROGRESS) {
+        const int waited = thrum_io_wait(fd, THRUM_IO_OUT, deadline);
+        if (waited != 0)
+            return waited == ETIMEDOUT ? EINPROGRESS : thi_patch_errno(waited);
+        err = begin(fd, addr, addr_len);
+    }
+    return err == EISCONN ? 0 : err;
 }
 
 int connect(int fd, const struct sockaddr *addr, socklen_t addr_len)
@@ -132,7 +136,7 @@ int connect(int fd, const struct sockaddr *addr, socklen_t addr_len)
         return thi_real()->connect(fd, addr, addr_len);
     int err = begin_when_there_is_room(fd, addr, addr_len, &deadline);
     if (err == EINPROGRESS || err == EALREADY)
-        err = end(fd, deadline);
+        err = end(fd, addr, addr_len, deadline);
     if (err == 0)
         return 0;
     errno = err;
