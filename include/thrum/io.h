@@ -23,7 +23,8 @@ struct pollfd;
  *     if (err == 0 && n == 0)
  *         ...                                   // the peer has closed
  *
- * Blocking  Descriptors may be in either mode; the library changes nobody's O_NONBLOCK. For a descriptor
+ * Blocking  Descriptors may be in either mode; the library changes nobody's O_NONBLOCK, but that of a listening
+ *           socket: from the first thrum_io_accept on an accept(2) of it does not wait. For a descriptor
  *           that is no socket and blocks, a read waits until poll(2) says that there is something; another
  *           reader of the same pipe may then be faster, and the thread wait. Regular files are always
  *           ready: use thrum_blocking for slow ones.

@@ -81,6 +81,7 @@ struct thrum_coro {
     thrum_fn fn;
     void *arg;
     void *result;
+    const void *task_of; /* the loop's executor, if it runs a task of that */
     struct thi_cleanups *cleanups;
     thrum_time_t deadline; /* BLOCKED */
     thrum_time_t used;     /* THRUM_FEEDBACK */

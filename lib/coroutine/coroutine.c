@@ -169,6 +169,7 @@ thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
     co->loop = NULL;
     co->fn = fn;
     co->arg = arg;
+    co->task_of = NULL;
     co->refs = 1;
     thi_store_relaxed(&co->ended, 0u);
     thi_coro_set_state(co, THI_CORO_NEW);
@@ -320,8 +321,7 @@ int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
             *received = send;
         return 0;
     }
-    if (THI_UNLIKELY(
-            self->unwinding)) /* also to whom it cannot switch: who unwinds it waits for it */
+    if (THI_UNLIKELY(self->unwinding)) /* also to whom it cannot switch: who unwinds it waits for it */
         thi_coro_end(self, ECANCELED, NULL);
     if (THI_UNLIKELY(co->stage != stage || !is_suspended(co) ||
                      (co->loops && co->state != THI_CORO_SWITCHED)))

@@ -257,23 +257,28 @@ int thrum_io_send(int fd, const void *buf, size_t size, int flags, size_t *n, th
     return thrum_io_sendto(fd, buf, size, flags, NULL, 0, n, deadline);
 }
 
+/* For good: between a look and an accept another acceptor, perhaps in another process, may be faster, and
+ * there is no accept that does not wait but by the mode. */
+static void make_listener_nonblocking(int fd)
+{
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    if (!thi_fd_nonblocking(fd) &&
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0)
+        thi_fd_set_nonblocking(fd, true);
+}
+
 /* A connection that was reset meanwhile says so as an error of accept, and others that belong to it. */
 static ssize_t try_accept(const op_t *op)
 {
     int fd = 0;
-    const bool nonblocking = thi_fd_nonblocking(op->fd);
-    if (!nonblocking && !is_ready(op->fd, THI_POLL_IN))
-        return not_now();
-    if (!nonblocking) /* another acceptor may be faster than we, after a poll */
-        thi_fd_set_nonblocking(op->fd, true);
+    make_listener_nonblocking(op->fd);
     do {
         unsigned length = op->addr_len != NULL ? *op->addr_len : 0;
         fd = thi_fd_accept(op->fd, op->addr, op->addr_len != NULL ? &length : NULL);
         if (fd >= 0 && op->addr_len != NULL)
             *op->addr_len = (socklen_t)length;
     } while (fd == -ECONNABORTED || fd == -EPROTO);
-    if (!nonblocking)
-        thi_fd_set_nonblocking(op->fd, false);
     if (fd < 0)
         errno = -fd;
     return fd < 0 ? -1 : fd;

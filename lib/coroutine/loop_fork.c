@@ -47,6 +47,7 @@ static void begin_anew(thrum_loop_t *loop)
     port->signal = -1;
     port->inbox = NULL;
     port->visitors = 0;
+    thi_tasks_forked(loop);
     for (size_t fd = 0; fd < loop->armed_size; fd++)
         loop->armed[fd] = 0;
 }

@@ -206,7 +206,7 @@ static int enter(thrum_loop_t *loop, thi_stage_t **stage)
         return EINVAL;
     if ((*stage)->loop != NULL || (*stage)->current != &(*stage)->self)
         return EBUSY;
-    loop->stage = *stage;
+    thi_store_relaxed(&loop->stage, *stage);
     (*stage)->loop = loop;
     thi_coro_set_state(&(*stage)->self, THI_CORO_RESUMING);
     (*stage)->self.resumed = NULL;
@@ -331,6 +331,7 @@ void thrum_loop_destroy(thrum_loop_t *loop)
     if (loop == NULL)
         return;
     thi_watchdog_end(loop);
+    thi_tasks_close(loop);
     const bool used = loop->stage != NULL || loop->fork_mark != thi_fork_mark;
     if ((used || thi_port_has_post(loop->port)) && enter(loop, &stage) == 0) {
         run_out(loop);

@@ -44,6 +44,16 @@ typedef enum { THI_COMPLETED, THI_FAILED, THI_CANCELLED, THI_TAKEN } thi_outcome
  * before. THI_TAKEN: somebody else runs or ran it, who has counted it. */
 thi_outcome_t thi_task_run(const thi_task_t *task, thi_strand_t *self);
 
+/* What a strand is in the midst of when it runs a task that is none of its own: its shields, and the scope that it
+ * is cancelled with, are not for that task. */
+typedef struct thi_midst {
+    const thi_scope_t *scope;
+    uint32_t shields;
+} thi_midst_t;
+
+thi_midst_t thi_midst_leave(thi_strand_t *self);
+void thi_midst_return(thi_strand_t *self, thi_midst_t midst);
+
 /* Ends it without running it: with ECANCELED it is cancelled, with another error it has failed. Returns
  * THI_CANCELLED, THI_FAILED or THI_TAKEN. */
 thi_outcome_t thi_task_end(const thi_task_t *task, int error);
@@ -61,15 +71,24 @@ typedef struct thi_executor_kind {
     /* Takes a task of a group from a strand that made the group or runs in it. As submit. */
     int (*spawn)(thrum_executor_t *ex, const thi_task_t *task);
 
-    /* Runs on the calling strand a task of the group that it can lay hands on without passing others.
-     * False: there is none, or the caller is none of the executor's workers. */
+    /* Runs on the calling strand a task of the group, if the strand itself keeps one for the executor. Has to
+     * find it whatever else it keeps: nobody else may be there to run it. False: it keeps none, or is none of
+     * the executor's workers. */
     bool (*help)(thrum_executor_t *ex, const thrum_group_t *group);
+
+    /* Whether a worker that sleeps in a task leaves somebody behind who can run what it waits for, for certain:
+     * then it need not do that itself. Called by a worker of the executor. */
+    bool (*covered)(thrum_executor_t *ex);
 
     /* A worker that waited for a task has run it. */
     void (*count)(thrum_executor_t *ex, thi_outcome_t outcome);
 
     /* Wakes workers that sleep in a task: a scope has been cancelled. */
     void (*rouse)(thrum_executor_t *ex);
+
+    /* Its memory stays, also after destroy, until this is given back. A submit then says ESHUTDOWN. */
+    void (*retain)(thrum_executor_t *ex);
+    void (*release)(thrum_executor_t *ex);
 
     size_t (*width)(const thrum_executor_t *ex); /* how many tasks can run at a time */
     int (*shutdown)(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline);
@@ -92,6 +111,11 @@ struct thrum_executor {
 
 /* A pending future of a task, with two references: the executor's and the caller's. NULL: no memory. */
 thrum_future_t *thi_future_of_task(thrum_executor_t *ex, thrum_fn fn, void *arg);
+
+/* Whether a worker whose wait has that deadline may run what it waits for on its own stack: while it does, nobody
+ * looks at the deadline, and what it runs may itself wait for something that the worker was to do next. So with a
+ * deadline only where nobody else can. */
+bool thi_help_in_time(const thi_strand_t *self, thrum_time_t deadline);
 
 /* Was never handed out. */
 void thi_future_discard(thrum_future_t *f);
