@@ -2,7 +2,7 @@
 # usage: install.sh BUILD WORK
 # Installs to a staging folder, moves it (an installed tree may be moved), and from there builds and
 # runs a client as C17 and as C++17, shared and static, by pkg-config and by CMake, with jemalloc and
-# without.
+# without; and with the patch.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -65,6 +65,19 @@ if pkg-config --exists thrum-jemalloc; then
     by_pkg_config thrum-jemalloc
 fi
 
+# A program whose sleeps are the patch's, if that was built.
+if pkg-config --exists thrum-patch; then
+    sleepers=$here/../patch/preload_patch.c
+    flags=$(pkg-config --cflags --libs thrum-patch)
+    # shellcheck disable=SC2086
+    "$cc" -std=gnu17 $strict -Wl,--as-needed "$sleepers" $flags -o "$work/patched"
+    "$work/patched" | grep -q '^20 of 20 ' || {
+        printf 'FAILED: thrum-patch by pkg-config\n'
+        exit 1
+    }
+    printf 'ok: thrum-patch by pkg-config\n'
+fi
+
 "$cmake" -S "$here/client" -B "$work/client" -DCMAKE_PREFIX_PATH="$stage" \
     -DCMAKE_C_COMPILER="$cc" -DCMAKE_CXX_COMPILER="$cxx" -DEXPECT_JEMALLOC=$jemalloc \
     >"$work/client.log" || {
@@ -75,6 +88,13 @@ fi
     cat "$work/client.log"
     exit 1
 }
+if [ -x "$work/client/patched" ]; then
+    "$work/client/patched" | grep -q '^20 of 20 ' || {
+        printf 'FAILED: thrum::patch by CMake\n'
+        exit 1
+    }
+    printf 'ok: thrum::patch by CMake\n'
+fi
 for program in "$work"/client/client_*; do
     case $program in
     *_jemalloc) expect=jemalloc ;;
