@@ -37,8 +37,7 @@ LAYOUTS = {
     },
     "aarch64": {
         "frame": {**{f"x{i}": (i - 19) * 8 for i in range(19, 31)},
-                  "pc": 88,
-                  **{f"v{i}": 96 + (i - 8) * 8 for i in range(8, 16)}},
+                  "pc": 88},
         "size": 176,
         "sp": "sp",
         "pc": "pc",
@@ -243,11 +242,13 @@ def registers_of(co):
 
 
 def from_ucontext(context, where):
-    if where["sp"] == "rsp":
-        return {name: int(context["gregs"][at]) for name, at in where["ucontext"].items()}
-    registers = {name: int(context["regs"][at]) for name, at in where["ucontext"].items()}
-    registers["sp"] = int(context["sp"])
-    registers["pc"] = int(context["pc"])
+    # How the members are called depends on what the C library was asked for.
+    member = {field.name.lstrip("_"): context[field] for field in context.type.fields()}
+    values = member["gregs" if "gregs" in member else "regs"]
+    registers = {name: int(values[at]) for name, at in where["ucontext"].items()}
+    for name in ("sp", "pc"):
+        if name in member:
+            registers[name] = int(member[name])
     return registers
 
 
