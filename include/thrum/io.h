@@ -1,16 +1,19 @@
 #ifndef THRUM_IO_H
 #define THRUM_IO_H
 
-#include <sys/socket.h>
-#include <sys/types.h>
-#include <sys/uio.h>
-
 #include <thrum/base.h>
 #include <thrum/time.h>
 
 THRUM_BEGIN_DECLS
 
+/* What the system's headers define. They are not included: they would bring names like send and accept into
+ * every program that includes thrum.h. */
 struct pollfd;
+struct iovec;
+struct sockaddr;
+
+/** The same as socklen_t. */
+typedef uint32_t thrum_socklen_t;
 
 /**
  * @file
@@ -67,18 +70,18 @@ THRUM_API int thrum_io_send(int fd, const void *buf, size_t size, int flags, siz
 
 /** As recvfrom and sendto. `addr` and `addr_len` may be NULL. */
 THRUM_API int thrum_io_recvfrom(int fd, void *buf, size_t size, int flags, struct sockaddr *addr,
-                                socklen_t *addr_len, size_t *n, thrum_time_t deadline);
+                                thrum_socklen_t *addr_len, size_t *n, thrum_time_t deadline);
 THRUM_API int thrum_io_sendto(int fd, const void *buf, size_t size, int flags,
-                              const struct sockaddr *addr, socklen_t addr_len, size_t *n,
+                              const struct sockaddr *addr, thrum_socklen_t addr_len, size_t *n,
                               thrum_time_t deadline);
 
 /** Takes a connection; `*accepted` gets its descriptor, close-on-exec. `addr` and `addr_len` may be NULL.
  *  Connections that were reset before they could be taken are passed over. */
-THRUM_API int thrum_io_accept(int fd, struct sockaddr *addr, socklen_t *addr_len, int *accepted,
-                              thrum_time_t deadline);
+THRUM_API int thrum_io_accept(int fd, struct sockaddr *addr, thrum_socklen_t *addr_len,
+                              int *accepted, thrum_time_t deadline);
 
 /** Connects. After an error the socket is of no more use. */
-THRUM_API int thrum_io_connect(int fd, const struct sockaddr *addr, socklen_t addr_len,
+THRUM_API int thrum_io_connect(int fd, const struct sockaddr *addr, thrum_socklen_t addr_len,
                                thrum_time_t deadline);
 
 /** As poll(2): waits until one of `n` descriptors has one of its events, and stores them in `revents`;

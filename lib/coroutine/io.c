@@ -7,9 +7,14 @@
 
 #include <limits.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "coroutine/waitfd.h"
+
+_Static_assert(_Generic((socklen_t)0, thrum_socklen_t : 1, default : 0),
+               "socklen_t is another type");
 
 #define PIECE ((size_t)4096) /* a pipe that can be written to has room for that much */
 #define POLL_AT_MOST 1024u
