@@ -308,7 +308,8 @@ static thi_park_t park_on(thrum_future_t *f)
 
 bool thi_future_help(thrum_future_t *f, thi_strand_t *self)
 {
-    thrum_executor_t *ex = thi_load_relaxed(&f->executor); /* may be gone, unless it is our own */
+    /* May be gone, unless it is our own. A3: acquire; pairs with R1 of then.c. */
+    thrum_executor_t *ex = thi_load_acquire(&f->executor);
     if (ex == NULL || self->home != ex || thi_strand_cancelled(self) || !thi_future_start(f))
         return false;
     const uint32_t shields = self->shields;

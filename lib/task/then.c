@@ -54,7 +54,9 @@ static void submit_step(thrum_future_t *next, struct step *step, thrum_executor_
     if (err != 0)
         end_step(next, step, err);
     else
-        thi_store_relaxed(&next->executor, executor); /* who waits in a task of it may run it */
+        /* Who waits in a task of it may run it from now on, without having taken it from the executor.
+         * R1: release; pairs with A3 of future.c: the step is whole. */
+        thi_store_release(&next->executor, executor);
     thrum_future_release(next);
 }
 
