@@ -25,8 +25,9 @@ typedef struct thi_worker {
     thi_strand_t *strand; /* NULL before it runs and after */
     uint32_t index;
     bool spare;
-    bool in_task;  /* a sleep is the task's, not its own */
-    bool searches; /* it has the pool's token for that */
+    bool in_task;    /* a sleep is the task's, not its own */
+    bool searches;   /* it has the pool's token for that */
+    uint32_t sleeps; /* it tells that it sleeps, so many times one inside the other; counted once */
     uint32_t draw;
     uint64_t completed;
     uint64_t failed;

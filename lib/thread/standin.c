@@ -89,10 +89,12 @@ static bool stand_in(thi_pool_t *pool)
 
 void thi_worker_sleeps(thi_strand_t *self, bool sleeps)
 {
-    const thi_worker_t *worker = self->post;
+    thi_worker_t *worker = self->post;
     thi_pool_t *pool = worker->pool;
     if (!worker->in_task || pool->fork_mark != thi_fork_mark)
         return;
+    if (sleeps ? worker->sleeps++ != 0 : --worker->sleeps != 0)
+        return; /* in the midst of this: the program's allocator waits, say */
     thi_lock(&pool->crew_lock, THI_RANK_CREW);
     pool->blocked = sleeps ? pool->blocked + 1 : pool->blocked - 1;
     const bool nobody = sleeps && awake(pool) == 0 && !THI_PLANT("pool-no-standin");
