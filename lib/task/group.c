@@ -171,19 +171,26 @@ static bool must_wait(void *arg)
     return true;
 }
 
-static bool help_or_look(thrum_group_t *g)
+/* Runs what the executor has for it. When it has nothing more, only others can make more, who have it. */
+static bool help(thrum_group_t *g)
 {
     thrum_executor_t *ex = g->thrum_executor;
     thi_strand_t *self = g->thrum_maker;
     const uint32_t shields = self->shields;
-    thi_spin_t spin = thi_spin_begin();
     bool ended = false;
     self->shields = 0; /* are for the waiting task, and not for those it runs */
-    do {
-        while (!(ended = has_ended(g)) && ex->kind->help(ex, g)) {
-        }
-    } while (!ended && thi_spin_turn(&spin));
+    while (!(ended = has_ended(g)) && ex->kind->help(ex, g)) {
+    }
     self->shields = shields;
+    return ended;
+}
+
+static bool look(thrum_group_t *g)
+{
+    thi_spin_t spin = thi_spin_begin();
+    bool ended = false;
+    while (!(ended = has_ended(g)) && thi_spin_turn(&spin)) {
+    }
     thi_spin_end(&spin, ended);
     return ended;
 }
@@ -193,7 +200,7 @@ static int wait_for_all(thrum_group_t *g, thrum_time_t deadline)
 {
     int why = 0;
     thi_park_t park = {.site = &site, .key = g, .arg = g, .validate = must_wait};
-    while (!help_or_look(g)) {
+    while (!help(g) && !look(g)) {
         park.cancellable = why == 0;
         const int err = thi_lot_park(&park, why == 0 ? deadline : THRUM_FOREVER);
         if (err == ETIMEDOUT || err == ECANCELED) {

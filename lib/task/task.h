@@ -61,8 +61,9 @@ typedef struct thi_executor_kind {
     /* Takes a task of a group from a strand that made the group or runs in it. As submit. */
     int (*spawn)(thrum_executor_t *ex, const thi_task_t *task);
 
-    /* Runs on the calling strand a task of the group that it can lay hands on without passing others.
-     * False: there is none, or the caller is none of the executor's workers. */
+    /* Runs on the calling strand a task of the group, if the strand itself keeps one for the executor. Has to
+     * find it whatever else it keeps: nobody else may be there to run it. False: it keeps none, or is none of
+     * the executor's workers. */
     bool (*help)(thrum_executor_t *ex, const thrum_group_t *group);
 
     /* A worker that waited for a task has run it. */

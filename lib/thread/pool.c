@@ -89,12 +89,24 @@ static int spawn(thrum_executor_t *ex, const thi_task_t *task)
     return THI_LIKELY(worker != NULL) ? push(worker, task) : submit(ex, task, THI_AS_MADE);
 }
 
+/* What lies on top of the group's tasks may be anything: tasks without a group, futures that were cancelled, tasks
+ * of other groups. With nobody left to stand in, nobody would take it away. */
+THI_COLD static bool take_from_under(thi_worker_t *worker, uintptr_t owner, thi_task_t *task)
+{
+    if (thi_deque_is_empty(&worker->deque))
+        return false;
+    const bool had = thi_deque_pop_under(&worker->deque, owner, task);
+    thi_pool_pushed(worker->pool); /* who looked meanwhile may have seen nothing */
+    return had;
+}
+
 static bool help(thrum_executor_t *ex, const thrum_group_t *group)
 {
     thi_task_t task;
     thi_worker_t *worker = thi_worker_of(pool_of(ex));
+    const uintptr_t owner = (uintptr_t)group | THI_OWNER_GROUP;
     if (worker == NULL ||
-        !thi_deque_pop_of(&worker->deque, (uintptr_t)group | THI_OWNER_GROUP, &task))
+        (!thi_deque_pop_of(&worker->deque, owner, &task) && !take_from_under(worker, owner, &task)))
         return false;
     thi_worker_run(worker, &task);
     return true;

@@ -116,3 +116,5 @@ SIM_BITE(52, "pool-spare-keeps-it", "pool.who_stood_in_passes_the_submit_on");
 /* The last one awake goes; those asleep wait for what they have pushed. */
 SIM_BITE(53, "pool-leaves-alone", "pool.shutdown_against_spawn");
 SIM_BITE(54, "pool-no-standin", "pool.a_spare_worker_stands_in");
+/* Tasks change places while thieves may still read and win them. */
+SIM_BITE(55, "deque-sorts-unclaimed", "deque.from_under_others");
