@@ -12,6 +12,8 @@
  *   I1  A task is counted as spawned before it can end, and only the maker and the group's own tasks spawn.
  *       So when the parts, the shared one read in one piece, add up to 0, all have ended and none can come.
  *   I2  Counting its end is a task's last touch of the group; what follows uses the address only.
+ *   I3  maker and thrum_outer, the scope that the maker works in, are set from the first use to the end of the
+ *       wait. Only the maker and the group's tasks look at the latter: it ends with the maker's task.
  */
 #include "task/group.h"
 
@@ -102,7 +104,7 @@ int thrum_group_init(thrum_group_t *g, thrum_executor_t *executor)
     return 0;
 }
 
-/* The first call to use the group is its maker's. */
+/* The first call to use the group, or to use it again, is its maker's. */
 static thi_strand_t *make(thrum_group_t *g)
 {
     thi_strand_t *self = thi_self();
@@ -212,6 +214,23 @@ static int wait_for_all(thrum_group_t *g, thrum_time_t deadline)
     return why;
 }
 
+static int outcome_of(const thrum_group_t *g, int why)
+{
+    const uint32_t error = thi_load_relaxed(&g->thrum_error);
+    if (why == ETIMEDOUT)
+        return why;
+    if (error != 0)
+        return (int)error;
+    return is_cancelled(g) ? ECANCELED : 0;
+}
+
+/* I3. Whoever uses it next makes it anew, in another task perhaps. */
+static void unmake(thrum_group_t *g)
+{
+    g->thrum_scope.thrum_outer = NULL;
+    thi_store_release(&g->thrum_maker, NULL); /* R2 */
+}
+
 int thrum_group_wait_until(thrum_group_t *g, thrum_time_t deadline)
 {
     if (g == NULL || g->thrum_executor == NULL)
@@ -222,12 +241,9 @@ int thrum_group_wait_until(thrum_group_t *g, thrum_time_t deadline)
     if (g->thrum_maker != self)
         return EINVAL;
     const int why = has_ended(g) ? 0 : wait_for_all(g, deadline);
-    const uint32_t error = thi_load_relaxed(&g->thrum_error);
-    if (why == ETIMEDOUT)
-        return why;
-    if (error != 0)
-        return (int)error;
-    return is_cancelled(g) ? ECANCELED : 0;
+    const int err = outcome_of(g, why);
+    unmake(g);
+    return err;
 }
 
 int thrum_group_wait(thrum_group_t *g)
