@@ -25,7 +25,8 @@ THRUM_BEGIN_DECLS
  * Ordering A submit is a release, the start of the task an acquire.
  * Context  Any strand, tasks of the executor included. A submit waits only where the executor's backlog is
  *          full and it was made to wait.
- * Lifetime destroy needs that no other call on the executor is under way, waits for its futures aside.
+ * Lifetime destroy needs that no other call on the executor is under way. Waits for its futures may be, and so
+ *          may futures with steps for it (thrum_future_then) end, then or later.
  */
 
 /** An executor. */

@@ -72,6 +72,10 @@ typedef struct thi_executor_kind {
     /* Wakes workers that sleep in a task: a scope has been cancelled. */
     void (*rouse)(thrum_executor_t *ex);
 
+    /* Its memory stays, also after destroy, until this is given back. A submit then says ESHUTDOWN. */
+    void (*retain)(thrum_executor_t *ex);
+    void (*release)(thrum_executor_t *ex);
+
     size_t (*width)(const thrum_executor_t *ex); /* how many tasks can run at a time */
     int (*shutdown)(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline);
     void (*destroy)(thrum_executor_t *ex);

@@ -1,9 +1,10 @@
 /*
  * The thread pool as an executor: making it, submitting, statistics, the end.
  *
- * A pool lives as long as the program's reference or one of its threads. It ends when it is closing and its
- * last thread has found nothing more to do; that one ends whatever may be left (nothing, unless an init
- * has failed) and sets `gone`.
+ * A pool lives as long as it has a holder or one of its threads. It ends when it is closing and its last thread
+ * has found nothing more to do; that one ends whatever may be left (nothing, unless an init has failed) and
+ * sets `gone`. Holders have a count of their own, since after a fork the child's copies of the threads'
+ * references are nobody's.
  */
 #include <stdio.h>
 
@@ -199,6 +200,22 @@ void thi_pool_unref(thi_pool_t *pool)
         free_pool(pool);
 }
 
+static void retain(thrum_executor_t *ex)
+{
+    thi_fetch_add_relaxed(&pool_of(ex)->holders, 1u); /* relaxed: the caller has one */
+}
+
+static void release(thrum_executor_t *ex)
+{
+    thi_pool_t *pool = pool_of(ex);
+    if (thi_fetch_sub_acq_rel(&pool->holders, 1u) != 1)
+        return;
+    if (is_forked(pool)) /* its threads, and their references, are the parent's */
+        free_pool(pool);
+    else
+        thi_pool_unref(pool);
+}
+
 void thi_pool_close(thi_pool_t *pool)
 {
     thi_store_release(&pool->closing, 1u);
@@ -221,19 +238,13 @@ static int shutdown(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline)
 
 static void destroy(thrum_executor_t *ex)
 {
-    thi_pool_t *pool = pool_of(ex);
-    if (is_forked(pool)) { /* its threads, and their references, are the parent's */
-        (void)shutdown(ex, 0, 0);
-        free_pool(pool);
-        return;
-    }
     thi_strand_t *self = thi_self();
     if (self != NULL)
         self->shields++;
     (void)shutdown(ex, THRUM_WAIT, THRUM_FOREVER);
     if (self != NULL)
         self->shields--;
-    thi_pool_unref(pool);
+    release(ex);
 }
 
 static const thi_executor_kind_t kind = {
@@ -242,6 +253,8 @@ static const thi_executor_kind_t kind = {
     .help = help,
     .count = count,
     .rouse = rouse,
+    .retain = retain,
+    .release = release,
     .width = width,
     .shutdown = shutdown,
     .destroy = destroy,
@@ -315,6 +328,7 @@ static thi_pool_t *build(const thrum_thread_pool_config_t *config)
     pool->made = workers;
     pool->slots = slots;
     pool->refs = 1;
+    pool->holders = 1;
     pool->fork_mark = thi_fork_mark;
     snprintf(pool->name, sizeof pool->name, "%s", config->name != NULL ? config->name : "thrum");
     int err = make_queue(pool);

@@ -51,7 +51,8 @@ typedef struct thi_pool {
     void *memory;
     size_t memory_size;
 
-    uint32_t refs;      /* the program's, and one for each thread */
+    uint32_t refs;      /* one for the holders, and one for each thread */
+    uint32_t holders;   /* the program, and steps that will be submitted (task/then.c) */
     uint32_t closing;   /* no more submits */
     uint32_t broken;    /* an init has failed */
     thrum_event_t gone; /* no worker is left */
