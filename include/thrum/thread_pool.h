@@ -19,7 +19,8 @@ THRUM_BEGIN_DECLS
  * Waiting  A task may wait for tasks of its own pool, at any depth, with one worker: a task that nobody has
  *          started is run by who waits for it. When every worker waits for something of the library (a
  *          future, a queue, a lock, ...; not for time to pass), a spare worker stands in, up to
- *          `spare_workers` of them. A task that waits in the system instead keeps its worker.
+ *          `spare_workers` of them; one that cannot be started (no memory, no more threads) is tried again with
+ *          the next submit. A task that waits in the system instead keeps its worker.
  * Groups   What tasks of the pool spawn into a group goes before anything that was submitted, whatever the
  *          policy, and does not count for the backlog.
  * Idle     A worker without work looks for some for a few dozen microseconds, then sleeps; an idle pool uses

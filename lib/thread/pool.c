@@ -75,6 +75,9 @@ static int submit(thrum_executor_t *ex, const thi_task_t *task, thrum_time_t dea
         if (worker != NULL)
             return push(worker, task);
     }
+    /* Before the task is there, which may be to destroy the pool. */
+    if (THI_UNLIKELY(thi_load_relaxed(&pool->short_handed) != 0))
+        thi_standin_retry(pool);
     int err = thrum_queue_tryput(pool->queue, task);
     if (THI_UNLIKELY(err == EAGAIN))
         err = submit_when_full(pool, task, deadline);

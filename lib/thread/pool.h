@@ -51,9 +51,13 @@ typedef struct thi_pool {
     void *memory;
     size_t memory_size;
 
-    uint32_t refs;      /* one for the holders, and one for each thread */
-    uint32_t holders;   /* the program, and steps that will be submitted (task/then.c) */
-    uint32_t closing;   /* no more submits */
+    uint32_t refs;    /* one for the holders, and one for each thread */
+    uint32_t holders; /* the program, and steps that will be submitted (task/then.c) */
+    uint32_t closing; /* no more submits */
+
+    /* 1: a spare worker could not be started, and who submits next tries again. Written under crew_lock; here since
+     * a submit looks here anyway. */
+    uint32_t short_handed;
     uint32_t broken;    /* an init has failed */
     thrum_event_t gone; /* no worker is left */
 
@@ -114,6 +118,9 @@ void thi_pool_close(thi_pool_t *pool);
 /* Ends what is queued: cancels it, or, when the pool is broken, fails it. */
 void thi_pool_drain(thi_pool_t *pool);
 
+/* No thread is left: ends what is queued, in the place of the given worker, and says that all are gone. */
+void thi_pool_end(thi_worker_t *worker);
+
 /* Starts a worker's thread. 0 or the system's error. */
 int thi_worker_start(thi_worker_t *worker);
 
@@ -121,7 +128,8 @@ void thi_pool_unref(thi_pool_t *pool);
 
 /* standin.c */
 void thi_worker_sleeps(thi_strand_t *self, bool sleeps);
-bool thi_standin_wait(thi_worker_t *worker); /* until it is called; false: the pool ends */
+THI_COLD void thi_standin_retry(thi_pool_t *pool); /* by who submits */
+bool thi_standin_wait(thi_worker_t *worker);       /* until it is called; false: the pool ends */
 bool thi_standin_goes_on(
     thi_worker_t *worker); /* it is still needed; false: it is no longer called */
 void thi_standins_dismiss(thi_pool_t *pool);

@@ -355,20 +355,30 @@ static void break_pool(thi_pool_t *pool)
     thi_pool_close(pool);
 }
 
-/* By the last one. Callbacks that it calls are called in a worker of the pool: they may not wait for its end. */
-static void end_leftovers(thi_worker_t *worker)
+/* Callbacks that it calls are called in a worker of the pool, which the caller is for that time: they may not
+ * wait for its end. */
+static void end_leftovers(thi_worker_t *worker, thi_strand_t *self)
+{
+    const void *home = self->home;
+    void *post = self->post;
+    self->home = worker->pool;
+    self->post = worker;
+    thi_store_release(&worker->strand, self); /* R1 */
+    thi_pool_drain(worker->pool);
+    thi_store_relaxed(&worker->strand, NULL);
+    self->home = home;
+    self->post = post;
+}
+
+void thi_pool_end(thi_worker_t *worker)
 {
     thi_pool_t *pool = worker->pool;
     thi_strand_t *self = thi_current.strand;
-    if (self != NULL) {
-        self->home = pool;
-        self->post = worker;
-    }
-    thi_pool_drain(pool);
-    if (self != NULL) {
-        self->home = NULL;
-        self->post = NULL;
-    }
+    if (self != NULL)
+        end_leftovers(worker, self);
+    else
+        thi_pool_drain(pool);
+    thrum_event_set(&pool->gone);
 }
 
 static void worker_main(void *arg)
@@ -389,10 +399,8 @@ static void worker_main(void *arg)
         thi_pool_drain(pool); /* a spare one was called for it: nobody else would come */
     }
     finish(worker);
-    if (thi_crew_leave(worker)) {
-        end_leftovers(worker);
-        thrum_event_set(&pool->gone);
-    }
+    if (thi_crew_leave(worker))
+        thi_pool_end(worker);
     thi_pool_unref(pool);
 }
 
