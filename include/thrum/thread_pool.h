@@ -43,7 +43,8 @@ typedef enum {
 typedef enum {
     THRUM_FULL_WAIT, /**< wait (in a task of the pool: run it in the caller, so that the pool cannot stall) */
     THRUM_FULL_FAIL, /**< EAGAIN */
-    THRUM_FULL_RUN   /**< run it in the caller */
+    THRUM_FULL_RUN /**< run it in the caller; not in the caller's scope: of cancellations only that of the
+                           thread itself concerns it */
 } thrum_full_t;
 
 /** How a pool is to be. Start from THRUM_THREAD_POOL_CONFIG_INIT. */

@@ -312,10 +312,9 @@ bool thi_future_help(thrum_future_t *f, thi_strand_t *self)
     thrum_executor_t *ex = thi_load_acquire(&f->executor);
     if (ex == NULL || self->home != ex || thi_strand_cancelled(self) || !thi_future_start(f))
         return false;
-    const uint32_t shields = self->shields;
-    self->shields = 0; /* are for the waiting task, and not for the one it runs */
+    const thi_midst_t midst = thi_midst_leave(self);
     ex->kind->count(ex, thi_future_run(f, self));
-    self->shields = shields;
+    thi_midst_return(self, midst);
     return true;
 }
 

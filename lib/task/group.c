@@ -178,12 +178,11 @@ static bool help(thrum_group_t *g)
 {
     thrum_executor_t *ex = g->thrum_executor;
     thi_strand_t *self = g->thrum_maker;
-    const uint32_t shields = self->shields;
     bool ended = false;
-    self->shields = 0; /* are for the waiting task, and not for those it runs */
+    const thi_midst_t midst = thi_midst_leave(self);
     while (!(ended = has_ended(g)) && ex->kind->help(ex, g)) {
     }
-    self->shields = shields;
+    thi_midst_return(self, midst);
     return ended;
 }
 

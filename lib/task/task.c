@@ -30,6 +30,19 @@ int thrum_reply(thrum_reply_t *reply, const void *data, size_t size)
     return 0;
 }
 
+thi_midst_t thi_midst_leave(thi_strand_t *self)
+{
+    const thi_midst_t midst = {thi_scope_enter(self, NULL), self->shields};
+    self->shields = 0;
+    return midst;
+}
+
+void thi_midst_return(thi_strand_t *self, thi_midst_t midst)
+{
+    thi_scope_enter(self, midst.scope);
+    self->shields = midst.shields;
+}
+
 static int call(thrum_future_t *f, void **value)
 {
     if (THI_LIKELY(f->bytes == NULL))

@@ -44,6 +44,16 @@ typedef enum { THI_COMPLETED, THI_FAILED, THI_CANCELLED, THI_TAKEN } thi_outcome
  * before. THI_TAKEN: somebody else runs or ran it, who has counted it. */
 thi_outcome_t thi_task_run(const thi_task_t *task, thi_strand_t *self);
 
+/* What a strand is in the midst of when it runs a task that is none of its own: its shields, and the scope that it
+ * is cancelled with, are not for that task. */
+typedef struct thi_midst {
+    const thi_scope_t *scope;
+    uint32_t shields;
+} thi_midst_t;
+
+thi_midst_t thi_midst_leave(thi_strand_t *self);
+void thi_midst_return(thi_strand_t *self, thi_midst_t midst);
+
 /* Ends it without running it: with ECANCELED it is cancelled, with another error it has failed. Returns
  * THI_CANCELLED, THI_FAILED or THI_TAKEN. */
 thi_outcome_t thi_task_end(const thi_task_t *task, int error);

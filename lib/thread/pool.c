@@ -27,21 +27,29 @@ static bool is_forked(const thi_pool_t *pool)
  * Submitting
  */
 
+static void run_outside(thi_pool_t *pool, const thi_task_t *task, thi_strand_t *self)
+{
+    const thi_outcome_t outcome = thi_task_run(task, self);
+    uint64_t *counter = outcome == THI_COMPLETED ? &pool->completed : &pool->failed;
+    if (outcome == THI_CANCELLED) /* its group was */
+        counter = &pool->cancelled;
+    thi_fetch_add_relaxed(counter, 1u);
+}
+
 static void run_here(thi_pool_t *pool, const thi_task_t *task)
 {
     thi_worker_t *worker = thi_worker_of(pool);
     thi_strand_t *self = thi_self();
-    if (worker != NULL) {
-        thi_worker_run(worker, task);
-    } else if (self == NULL) {
+    if (self == NULL) {
         (void)thi_task_end(task, ENOMEM);
-    } else {
-        const thi_outcome_t outcome = thi_task_run(task, self);
-        uint64_t *counter = outcome == THI_COMPLETED ? &pool->completed : &pool->failed;
-        if (outcome == THI_CANCELLED) /* its group was */
-            counter = &pool->cancelled;
-        thi_fetch_add_relaxed(counter, 1u);
+        return;
     }
+    const thi_midst_t midst = thi_midst_leave(self);
+    if (worker != NULL)
+        thi_worker_run(worker, task);
+    else
+        run_outside(pool, task, self);
+    thi_midst_return(self, midst);
 }
 
 /* The backlog is full. */
