@@ -120,7 +120,8 @@ THRUM_API int thrum_future_add_done_callback(thrum_future_t *f,
 
 /** Once `f` has ended, however it ended, submits `fn(f, arg, &result)` to `executor` (NULL: calls it in
  *  the strand that ended `f`); `*next` is its future. Where the executor refuses it, `*next` fails with
- *  that error; so ESHUTDOWN when it was shut down, or destroyed, by then. `next` may be NULL. @return 0, EINVAL (no f or fn), or ENOMEM. */
+ *  that error; so ESHUTDOWN when it was shut down, or destroyed, by then. A chain of steps may be of any length: each is called
+ *  when the one before has returned, before other callbacks of that one's future. `next` may be NULL. @return 0, EINVAL (no f or fn), or ENOMEM. */
 THRUM_API int thrum_future_then(thrum_future_t *f, struct thrum_executor *executor,
                                 int (*fn)(thrum_future_t *done, void *arg, void **result),
                                 void *arg, thrum_future_t **next);

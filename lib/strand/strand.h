@@ -104,6 +104,7 @@ struct thi_strand {
     uint32_t flow;           /* queue/blocking.c */
     uint64_t flow_gets;      /* queue/blocking.c */
     uint32_t yields;         /* queue/blocking.c */
+    void *later;             /* task/future.c: callbacks that it is about to call; NULL: none */
 
     /* Written by the strand around a sleep (or by who moves it to another queue), read by the
      * diagnosis at any time. `site` is NULL while it does not wait. */

@@ -123,11 +123,13 @@ void thrum_future_release(thrum_future_t *f)
  * The end
  */
 
-static struct thi_callback *reversed(struct thi_callback *list)
+/* In the order added. */
+static struct thi_callback *in_order(struct thi_callback *list, thrum_future_t *f)
 {
     struct thi_callback *first = NULL;
     while (list != NULL) {
         struct thi_callback *next = list->next;
+        list->f = f;
         list->next = first;
         first = list;
         list = next;
@@ -135,16 +137,45 @@ static struct thi_callback *reversed(struct thi_callback *list)
     return first;
 }
 
-/* In the order added, under no lock. */
+/* Under no lock. A callback of the library's own (a step) leaves the callbacks of what it ends here, in front:
+ * they are called right after it. So of a chain of steps each is called in this loop and not inside the one
+ * before, however long the chain is. */
+static void call_all(struct thi_callback *list)
+{
+    while (list != NULL) {
+        struct thi_callback *callback = list;
+        thi_strand_t *self = thi_current.strand;
+        list = callback->next;
+        if (self != NULL && callback->drop != NULL)
+            self->later = &list;
+        callback->cb(callback->f, callback->arg);
+        if (self != NULL)
+            self->later = NULL;
+        if (callback->keeps)
+            thrum_future_release(callback->f);
+        thi_block_give(callback);
+    }
+}
+
+static void leave_for_later(struct thi_callback **later, struct thi_callback *list)
+{
+    struct thi_callback *last = list;
+    while (last->next != NULL)
+        last = last->next;
+    thrum_future_retain(last->f);
+    last->keeps = true;
+    last->next = *later;
+    *later = list;
+}
+
 THI_NOINLINE static void call_back(thrum_future_t *f, struct thi_callback *list)
 {
-    list = reversed(list);
-    while (list != NULL) {
-        struct thi_callback *next = list->next;
-        list->cb(f, list->arg);
-        thi_block_give(list);
-        list = next;
-    }
+    const thi_strand_t *self = thi_current.strand;
+    list = in_order(list, f);
+    if (self != NULL && self->later != NULL)
+        leave_for_later(self->later, list);
+    else
+        call_all(list);
 }
 
 /* After the swap that ended it; `word` is what it was. */

@@ -15,8 +15,10 @@
 struct thi_callback {
     struct thi_callback *next;
     void (*cb)(thrum_future_t *f, void *arg);
-    void (*drop)(void *arg); /* when it will never be called; NULL: nothing to do */
+    void (*drop)(void *arg); /* when it will never be called; NULL: the program's, nothing to do */
     void *arg;
+    thrum_future_t *f; /* when it is to be called */
+    bool keeps;        /* with a reference to f, for those before it, too */
 };
 
 struct thrum_future {

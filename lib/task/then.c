@@ -40,7 +40,11 @@ static void free_step(struct step *step)
 static int run_step(void *arg, void **result)
 {
     struct step *step = arg;
+    thi_strand_t *self = thi_current.strand;
+    void *later = self->later;
+    self->later = NULL; /* what the program ends has its callbacks called at once */
     const int err = step->fn(step->done, step->arg, result);
+    self->later = later;
     free_step(step);
     return err;
 }
