@@ -135,7 +135,7 @@ typedef enum {
 
 /** Waits for several futures; one may stand there twice. `*n_done` gets how many have ended, also with an
  *  error. n 0 is satisfied. @return 0, ETIMEDOUT, ECANCELED, EINVAL (NULL, or a mode that is none), ENOMEM,
- *  or EDEADLK. */
+ *  or EDEADLK (only the end of the calling task itself could satisfy it). */
 THRUM_API int thrum_wait(thrum_future_t **fs, size_t n, thrum_wait_mode_t mode,
                          thrum_time_t deadline, size_t *n_done);
 

@@ -41,6 +41,15 @@ static bool is_satisfied(struct many *m)
     return m->mode == THRUM_FIRST_ERROR && any_failed(m);
 }
 
+/* What has not ended runs on this very strand, all of it. One that does not may end, or fail, and be enough. */
+static bool is_stuck(const struct many *m, const thi_strand_t *self)
+{
+    for (size_t i = 0; i < m->n; i++)
+        if (!thrum_future_done(m->fs[i]) && !thi_future_runs_on(m->fs[i], self))
+            return false;
+    return true;
+}
+
 /* Runs tasks that nobody has started, if they wait for this very strand; until it is satisfied. */
 static bool help(struct many *m, thi_strand_t *self)
 {
@@ -97,12 +106,9 @@ static int wait_for(struct many *m, thrum_time_t deadline)
     thi_strand_t *self = thi_self();
     if (self == NULL)
         return ENOMEM;
-    for (size_t i = 0; i < m->n; i++)
-        if (thi_future_runs_on(m->fs[i], self))
-            return EDEADLK;
     int err = 0;
     while (err == 0 && !is_satisfied(m) && !help(m, self))
-        err = sleep_once(m, self, deadline);
+        err = is_stuck(m, self) ? EDEADLK : sleep_once(m, self, deadline);
     return err != 0 && is_satisfied(m) ? 0 : err;
 }
 
