@@ -26,9 +26,11 @@ THRUM_BEGIN_DECLS
  *          run). No lock of the library is held: a callback may use the future and any other, add callbacks,
  *          cancel, submit, wait, and drop the last reference. The future stays valid until it has returned.
  *          Callbacks of a promise that everybody has dropped unkept are not called.
- * Waiting  A task that waits (wait, result, bytes, thrum_wait) for a future of its own pool that nobody has
- *          started runs that very task itself, on its own stack, whatever the deadline; it never runs another
- *          one. A circle of tasks that wait for each other is found (EDEADLK) on one stack only.
+ * Waiting  A task that waits (wait, result, bytes, thrum_wait for all) for a future of its own pool that nobody
+ *          has started runs that very task itself, on its own stack; it never runs another one. With a
+ *          deadline, or in a thrum_wait for the first of several, it does so only if the deadline has not
+ *          passed and the pool has no spare worker left to run it; then nobody looks at the deadline, or at
+ *          the others, until that task returns. A circle of tasks that wait for each other is found (EDEADLK) on one stack only.
  * Lifetime Reference counted: who gets a future from a call owns a reference. The result of a task whose
  *          futures have all been released is dropped; the task runs all the same.
  * Context  Any strand. The waits are cancellation points, but an ended future is never ECANCELED for it.

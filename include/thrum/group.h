@@ -21,7 +21,8 @@ THRUM_BEGIN_DECLS
  *
  * Context  The strand that first spawns into a group, or waits for it, has made it. Spawning: that strand, and
  *          the group's tasks. Waiting: that strand. In a task of the pool a wait runs the group's own tasks, and
- *          nothing else, on its stack; while it does, nobody looks at its deadline.
+ *          nothing else, on its stack. With a deadline it does so only before it has passed, and when the pool
+ *          has no spare worker left that could run them; while one runs there, nobody looks at the deadline.
  * Ordering A spawn is a release and the task's start an acquire; the end of a task a release and the wait
  *          that returns an acquire.
  * Lifetime The strand that made it may free it when a wait has returned and no spawn followed. It can then

@@ -17,7 +17,7 @@ THRUM_BEGIN_DECLS
  *     int err = thrum_thread_pool_create(&pool, &config);
  *
  * Waiting  A task may wait for tasks of its own pool, at any depth, with one worker: a task that nobody has
- *          started is run by who waits for it. When every worker waits for something of the library (a
+ *          started is run by who waits for it (with a deadline, only when no spare worker is left). When every worker waits for something of the library (a
  *          future, a queue, a lock, ...; not for time to pass), a spare worker stands in, up to
  *          `spare_workers` of them; one that cannot be started (no memory, no more threads) is tried again with
  *          the next submit. A task that waits in the system instead keeps its worker.

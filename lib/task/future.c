@@ -337,11 +337,17 @@ static thi_park_t park_on(thrum_future_t *f)
         .site = &site, .key = f, .arg = f, .validate = must_wait, .cancellable = true};
 }
 
-bool thi_future_help(thrum_future_t *f, thi_strand_t *self)
+static bool may_help(const thi_strand_t *self, thrum_time_t deadline)
+{
+    return !thi_strand_cancelled(self) &&
+           (deadline == THRUM_FOREVER || thi_help_in_time(self, deadline));
+}
+
+bool thi_future_help(thrum_future_t *f, thi_strand_t *self, thrum_time_t deadline)
 {
     /* May be gone, unless it is our own. A3: acquire; pairs with R1 of then.c. */
     thrum_executor_t *ex = thi_load_acquire(&f->executor);
-    if (ex == NULL || self->home != ex || thi_strand_cancelled(self) || !thi_future_start(f))
+    if (ex == NULL || self->home != ex || !may_help(self, deadline) || !thi_future_start(f))
         return false;
     const thi_midst_t midst = thi_midst_leave(self);
     ex->kind->count(ex, thi_future_run(f, self));
@@ -372,7 +378,7 @@ THI_NOINLINE static int wait_slow(thrum_future_t *f, thrum_time_t deadline)
         return ENOMEM;
     if (thi_future_runs_on(f, self))
         return EDEADLK;
-    if (thi_future_help(f, self) || spin(f))
+    if (thi_future_help(f, self, deadline) || spin(f))
         return 0;
     thi_park_t park = park_on(f);
     const int err = thi_lot_park(&park, deadline);

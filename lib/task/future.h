@@ -62,8 +62,9 @@ void thi_future_finish(thrum_future_t *f, int error, void *value);
 
 bool thi_future_cancel(thrum_future_t *f);
 
-/* Runs it on the calling strand if it waits in the executor that the strand is a worker of. */
-bool thi_future_help(thrum_future_t *f, thi_strand_t *self);
+/* Runs it on the calling strand if it waits in the executor that the strand is a worker of; with a deadline, only
+ * where nobody else can (thi_help_in_time). */
+bool thi_future_help(thrum_future_t *f, thi_strand_t *self, thrum_time_t deadline);
 
 /* Whether it runs on the calling strand, which could wait for it for ever. */
 bool thi_future_runs_on(const thrum_future_t *f, const thi_strand_t *self);

@@ -173,14 +173,19 @@ static bool must_wait(void *arg)
     return true;
 }
 
+static bool may_help(const thrum_group_t *g, thrum_time_t deadline)
+{
+    return deadline == THRUM_FOREVER || thi_help_in_time(g->thrum_maker, deadline);
+}
+
 /* Runs what the executor has for it. When it has nothing more, only others can make more, who have it. */
-static bool help(thrum_group_t *g)
+static bool help(thrum_group_t *g, thrum_time_t deadline)
 {
     thrum_executor_t *ex = g->thrum_executor;
     thi_strand_t *self = g->thrum_maker;
     bool ended = false;
     const thi_midst_t midst = thi_midst_leave(self);
-    while (!(ended = has_ended(g)) && ex->kind->help(ex, g)) {
+    while (!(ended = has_ended(g)) && may_help(g, deadline) && ex->kind->help(ex, g)) {
     }
     thi_midst_return(self, midst);
     return ended;
@@ -201,12 +206,14 @@ static int wait_for_all(thrum_group_t *g, thrum_time_t deadline)
 {
     int why = 0;
     thi_park_t park = {.site = &site, .key = g, .arg = g, .validate = must_wait};
-    while (!help(g) && !look(g)) {
+    while (!help(g, deadline) && !look(g)) {
         park.cancellable = why == 0;
-        const int err = thi_lot_park(&park, why == 0 ? deadline : THRUM_FOREVER);
+        const int err = thi_lot_park(&park, deadline);
         if (err == ETIMEDOUT || err == ECANCELED) {
             why = err;
             thrum_group_cancel(g);
+            deadline =
+                THRUM_FOREVER; /* what has not started will not run; the rest was asked to stop */
         }
         thi_fetch_and_relaxed(&g->thrum_open_elsewhere, ~SLEEPER);
     }

@@ -76,6 +76,10 @@ typedef struct thi_executor_kind {
      * the executor's workers. */
     bool (*help)(thrum_executor_t *ex, const thrum_group_t *group);
 
+    /* Whether a worker that sleeps in a task leaves somebody behind who can run what it waits for, for certain:
+     * then it need not do that itself. Called by a worker of the executor. */
+    bool (*covered)(thrum_executor_t *ex);
+
     /* A worker that waited for a task has run it. */
     void (*count)(thrum_executor_t *ex, thi_outcome_t outcome);
 
@@ -107,6 +111,11 @@ struct thrum_executor {
 
 /* A pending future of a task, with two references: the executor's and the caller's. NULL: no memory. */
 thrum_future_t *thi_future_of_task(thrum_executor_t *ex, thrum_fn fn, void *arg);
+
+/* Whether a worker whose wait has that deadline may run what it waits for on its own stack: while it does, nobody
+ * looks at the deadline, and what it runs may itself wait for something that the worker was to do next. So with a
+ * deadline only where nobody else can. */
+bool thi_help_in_time(const thi_strand_t *self, thrum_time_t deadline);
 
 /* Was never handed out. */
 void thi_future_discard(thrum_future_t *f);

@@ -124,6 +124,11 @@ static bool help(thrum_executor_t *ex, const thrum_group_t *group)
     return true;
 }
 
+static bool covered(thrum_executor_t *ex)
+{
+    return thi_standin_is_left(pool_of(ex));
+}
+
 static void count(thrum_executor_t *ex, thi_outcome_t outcome)
 {
     thi_worker_count(thi_worker_of(pool_of(ex)), outcome);
@@ -262,6 +267,7 @@ static const thi_executor_kind_t kind = {
     .submit = submit,
     .spawn = spawn,
     .help = help,
+    .covered = covered,
     .count = count,
     .rouse = rouse,
     .retain = retain,

@@ -129,6 +129,7 @@ void thi_pool_unref(thi_pool_t *pool);
 /* standin.c */
 void thi_worker_sleeps(thi_strand_t *self, bool sleeps);
 THI_COLD void thi_standin_retry(thi_pool_t *pool); /* by who submits */
+bool thi_standin_is_left(thi_pool_t *pool);        /* one could be called */
 bool thi_standin_wait(thi_worker_t *worker);       /* until it is called; false: the pool ends */
 bool thi_standin_goes_on(
     thi_worker_t *worker); /* it is still needed; false: it is no longer called */

@@ -31,6 +31,15 @@ static thi_worker_t *spare_worker(thi_pool_t *pool)
     return NULL;
 }
 
+/* Others that are awake do not count: they may be the next to sleep. */
+bool thi_standin_is_left(thi_pool_t *pool)
+{
+    thi_lock(&pool->crew_lock, THI_RANK_CREW);
+    const bool left = spare_worker(pool) != NULL;
+    thi_unlock(&pool->crew_lock, THI_RANK_CREW);
+    return left;
+}
+
 /* Under the lock: has a spare worker stand in. Returns it if its thread has to be started. */
 static thi_worker_t *call_one(thi_pool_t *pool)
 {
