@@ -4,10 +4,12 @@
 TestSuite(then_end, .timeout = 60);
 
 /* What is given back is never used again, and cannot be mistaken for what it was. */
+static void *graves; /* linked by their first word, so that they are not lost */
+
 static void *allocate(size_t size, size_t alignment, void *ctx)
 {
     (void)alignment, (void)ctx;
-    return malloc(size);
+    return malloc(size < sizeof(void *) ? sizeof(void *) : size);
 }
 
 static uint32_t released;
@@ -16,6 +18,10 @@ static void spoil(void *memory, size_t size, size_t alignment, void *ctx)
 {
     (void)alignment, (void)ctx;
     memset(memory, 0xA5, size);
+    void *last = thi_load_relaxed(&graves);
+    do
+        *(void **)memory = last;
+    while (!thi_cas_acq_rel(&graves, &last, memory));
     if (size > sizeof(thrum_thread_pool_config_t) * 4)
         thi_fetch_add_acq_rel(&released, 1u);
 }

@@ -19,6 +19,7 @@ struct scene {
     uint32_t ran;
     uint32_t cancelled;
     bool shielded;
+    struct gate gate;
 };
 
 static int look(void *arg, void **result)
@@ -51,7 +52,7 @@ static int submit_when_cancelled(void *arg, void **result)
 Test(pool_midst, a_cancelled_task_s_submits_are_not_cancelled)
 {
     for (int shielded = 0; shielded < 2; shielded++) {
-        struct scene s = {small(THRUM_FULL_WAIT), 0, 0, 0, shielded != 0};
+        struct scene s = {.pool = small(THRUM_FULL_WAIT), .shielded = shielded != 0};
         thrum_future_t *f = submitted(s.pool, submit_when_cancelled, &s);
         await_word(&s.inside, 1);
         EXPECT_CALL(0, thrum_future_interrupt(f));
@@ -81,21 +82,20 @@ static int stop_itself(void *arg, void **result)
 static int spawn_shielded(void *arg, void **result)
 {
     struct scene *s = arg;
-    struct gate gate = GATE_INIT;
     struct self_cancelling c = {THRUM_GROUP_INIT(s->pool), 0};
     (void)result;
-    keep_busy(s->pool, &gate);
+    keep_busy(s->pool, &s->gate);
     if (thrum_executor_submit(s->pool, look, s, NULL) != 0) /* fills the backlog */
         return EPROTO;
     const int err = thrum_group_spawn(&c.g, stop_itself, &c); /* here and now */
-    thrum_event_set(&gate.opened);
+    thrum_event_set(&s->gate.opened);
     const int waited = thrum_group_wait(&c.g);
     return err == 0 && c.saw_it != 0 ? waited : EPROTO;
 }
 
 Test(pool_midst, the_shields_of_who_submits_do_not_cover_it)
 {
-    struct scene s = {small(THRUM_FULL_RUN), 0, 0, 0, true};
+    struct scene s = {.pool = small(THRUM_FULL_RUN)};
     EXPECT_CALL(ECANCELED, thrum_shield(spawn_shielded, &s, NULL));
     thrum_executor_destroy(s.pool);
     cr_expect_eq(s.ran, 1u);
