@@ -34,11 +34,14 @@ void thi_pages_unmap(void *pages, size_t size)
     errno = saved;
 }
 
-void thi_pages_forget(void *pages, size_t size)
+bool thi_pages_forget(void *pages, size_t size)
 {
+    if (thi_fault(THI_FAULT_FORGET))
+        return false;
     const int saved = errno;
-    madvise(pages, size, MADV_DONTNEED);
+    const bool forgotten = madvise(pages, size, MADV_DONTNEED) == 0; /* not of locked memory */
     errno = saved;
+    return forgotten;
 }
 
 static void *libc_allocate(size_t size, size_t alignment, void *ctx)

@@ -165,8 +165,9 @@ void thi_once(thi_once_t *once, void (*init)(void));
 void *thi_pages_map(size_t size);
 void thi_pages_unmap(void *pages, size_t size);
 
-/* Gives the contents back: the pages stay mapped and are zero again when next used. */
-void thi_pages_forget(void *pages, size_t size);
+/* Gives the contents back: the pages stay mapped and are zero again when next used. False: the system
+ * keeps them (a process may lock its memory), and they say what they said. */
+bool thi_pages_forget(void *pages, size_t size);
 
 /* The library's allocator, bound at first use; see thrum_set_allocator. thi_alloc gives zeroed
  * memory or NULL. */
@@ -218,6 +219,7 @@ static inline bool thi_single_threaded(void)
 typedef enum thi_fault {
     THI_FAULT_ALLOC,
     THI_FAULT_PAGES,
+    THI_FAULT_FORGET,
     THI_FAULT_AT_EXIT,
     THI_FAULT_SIGNAL,
     THI_FAULT_THREAD,

@@ -63,7 +63,7 @@ typedef struct thi_fifo {
     uint32_t watched;
     thi_ring_t *retired; /* drained, but perhaps somebody is still copying an item out */
     thi_ring_t *spare;   /* quiet, kept to be used again */
-    thi_ring_t *empty;   /* quiet, their pages given back */
+    thi_ring_t *empty;   /* quiet, their pages given back: all zero */
     thi_ring_t only;     /* the ring of a bounded queue, the first one of another */
 } thi_fifo_t;
 

@@ -139,7 +139,15 @@ THI_COLD static int grow(thrum_queue_t *q, thi_ring_t *full)
     return err;
 }
 
-/* Under growth: what was given back by its last getter is kept for the next growth, or its pages go. */
+/* Under growth: where a quiet ring is kept. One is enough for the next growth; of the others the pages go,
+ * if the system takes them. What it leaves can be used again as it is. */
+static thi_ring_t **shelf_for(thi_fifo_t *fifo, thi_ring_t *ring)
+{
+    const bool spare = fifo->spare == NULL || !thi_pages_forget(ring->slots, ring->bytes);
+    return spare ? &fifo->spare : &fifo->empty;
+}
+
+/* Under growth: puts away what was given back by its last getter. */
 static void tidy(thrum_queue_t *q)
 {
     thi_fifo_t *fifo = &q->fifo;
@@ -150,9 +158,7 @@ static void tidy(thrum_queue_t *q)
             continue;
         }
         *link = ring->next;
-        thi_ring_t **to = fifo->spare == NULL ? &fifo->spare : &fifo->empty;
-        if (to == &fifo->empty)
-            thi_pages_forget(ring->slots, ring->bytes);
+        thi_ring_t **to = shelf_for(fifo, ring);
         ring->next = *to;
         *to = ring;
     }

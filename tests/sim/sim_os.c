@@ -201,9 +201,9 @@ void thi_pages_unmap(void *pages, size_t size)
     munmap(pages, size);
 }
 
-void thi_pages_forget(void *pages, size_t size)
+bool thi_pages_forget(void *pages, size_t size)
 {
-    madvise(pages, size, MADV_DONTNEED);
+    return !thi_fault(THI_FAULT_FORGET) && madvise(pages, size, MADV_DONTNEED) == 0;
 }
 
 /* The simulation's descriptors are numbers, and readable or not as the queue last said. */
