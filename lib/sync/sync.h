@@ -84,10 +84,15 @@ bool thi_mutex_hold_waiter(thrum_mutex_t *m);
 
 /* --- semaphore and event, for waits on several things (strand.h, thi_lot_enter) -------------------
  * enter queues a waiter, or returns false: look at the object again. leave ends what enter began,
- * whether the waiter won or not. A semaphore's winner has to try to acquire; an event's is let go. */
+ * whether the waiter won or not. A semaphore's winner has to try to acquire; an event's is let go. Who waits for
+ * an event waits since a generation, and is let go when it is set, or has been set since: also while it was
+ * awake. */
 bool thi_sem_enter(thrum_sem_t *s, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index);
 void thi_sem_leave(thrum_sem_t *s, thi_waiter_t *waiter);
-bool thi_event_enter(thrum_event_t *e, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index);
+uint32_t thi_event_generation(const thrum_event_t *e);
+bool thi_event_let_go(const thrum_event_t *e, uint32_t since);
+bool thi_event_enter(thrum_event_t *e, uint32_t since, thi_wait_t *wait, thi_waiter_t *waiter,
+                     uint32_t index);
 void thi_event_leave(thrum_event_t *e, thi_waiter_t *waiter);
 
 #endif /* THI_SYNC_H */

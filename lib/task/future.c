@@ -485,8 +485,9 @@ static bool case_valid(const thrum_case_t *c)
     return c->object != NULL;
 }
 
-static int case_attempt(const thrum_case_t *c)
+static int case_attempt(const thrum_case_t *c, uint32_t since)
 {
+    (void)since; /* what is done stays so */
     return thrum_future_trywait(c->object);
 }
 
@@ -502,9 +503,10 @@ void thi_future_leave(thrum_future_t *f, thi_waiter_t *waiter)
     thi_lot_leave(waiter, &park);
 }
 
-static bool case_enter(const thrum_case_t *c, thi_wait_t *wait, thi_waiter_t *waiter,
-                       uint32_t index)
+static bool case_enter(const thrum_case_t *c, uint32_t since, thi_wait_t *wait,
+                       thi_waiter_t *waiter, uint32_t index)
 {
+    (void)since;
     return thi_future_enter(c->object, wait, waiter, index);
 }
 
@@ -516,7 +518,10 @@ static void case_leave(const thrum_case_t *c, thi_waiter_t *waiter)
 /* Before the first future can exist. */
 __attribute__((constructor)) static void register_case(void)
 {
-    static const thi_case_kind_t kind = {case_valid, case_attempt, case_enter, case_leave,
-                                         case_attempt};
+    static const thi_case_kind_t kind = {.valid = case_valid,
+                                         .attempt = case_attempt,
+                                         .enter = case_enter,
+                                         .leave = case_leave,
+                                         .won = case_attempt};
     thi_case_register(THRUM_CASE_KIND_FUTURE, &kind);
 }

@@ -16,6 +16,7 @@
 #include "queue_sim.c"
 #include "rlock_sim.c"
 #include "rwlock_sim.c"
+#include "select_pulse_sim.c"
 #include "select_sim.c"
 #include "semaphore_sim.c"
 #include "strand_sim.c"
@@ -87,6 +88,8 @@ SIM_BITE(36, "queue-not-behind", "queue.a_ring_comes_back");
 SIM_BITE(37, "queue-fd-no-mark", "queue.the_descriptor_says_what_is_there");
 /* Woken for one case, and does another. */
 SIM_BITE(38, "select-forgets-the-winner", "select.a_wake_up_is_used");
+/* Set and cleared between the look and the sleep. */
+SIM_BITE(57, "select-no-generation", "select_pulse.it_finds_who_was_woken_in_vain");
 /* The last task is the owner's without a contest. */
 SIM_BITE(39, "deque-last-unclaimed", "deque.the_last_task_is_had_once");
 /* A thief may read the slot before the task is in it. */
