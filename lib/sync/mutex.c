@@ -532,17 +532,22 @@ void thrum_mutex_destroy(thrum_mutex_t *m)
         thi_check_destroys(m, &thi_mutex_site, m->thrum_state != 0);
 }
 
-int thrum_mutex_lock(thrum_mutex_t *m)
+static inline int lock_checked(thrum_mutex_t *m, thrum_time_t deadline, const void *caller)
 {
     if (THI_UNLIKELY(m == NULL))
         return EINVAL;
-    thi_check_wants(m, &thi_mutex_site, THI_CALLER);
-    const int err = acquire(m, THRUM_FOREVER);
+    thi_check_wants_until(m, &thi_mutex_site, caller, deadline);
+    const int err = acquire(m, deadline);
     if (THI_LIKELY(err == 0))
-        thi_check_holds(m, &thi_mutex_site, THI_CALLER, false);
+        thi_check_holds(m, &thi_mutex_site, caller, false);
     else
         thi_check_forgoes();
     return err;
+}
+
+int thrum_mutex_lock(thrum_mutex_t *m)
+{
+    return lock_checked(m, THRUM_FOREVER, THI_CALLER);
 }
 
 int thrum_mutex_trylock(thrum_mutex_t *m)
@@ -557,15 +562,7 @@ int thrum_mutex_trylock(thrum_mutex_t *m)
 
 int thrum_mutex_lock_until(thrum_mutex_t *m, thrum_time_t deadline)
 {
-    if (THI_UNLIKELY(m == NULL))
-        return EINVAL;
-    thi_check_wants_until(m, &thi_mutex_site, THI_CALLER, deadline);
-    const int err = acquire(m, deadline);
-    if (THI_LIKELY(err == 0))
-        thi_check_holds(m, &thi_mutex_site, THI_CALLER, false);
-    else
-        thi_check_forgoes();
-    return err;
+    return lock_checked(m, deadline, THI_CALLER);
 }
 
 int thrum_mutex_unlock(thrum_mutex_t *m)
