@@ -27,7 +27,7 @@ bool thi_mutex_try(thrum_mutex_t *m);
 /* The word of a mutex that is held by this process and wanted by nobody. */
 static inline uint32_t thi_mutex_held(uint32_t process)
 {
-    return (process & ~THI_PROCESS_MANY) | THI_MUTEX_LOCKED;
+    return (process & THI_PROCESS_MARK) | THI_MUTEX_LOCKED;
 }
 
 /* Taking a mutex by guessing what its word is saves a load before the locked instruction, which would have to
@@ -49,6 +49,14 @@ static inline bool thi_mutex_take_free(thrum_mutex_t *m)
     return thi_cas_acquire(&m->thrum_state, &state, state | thi_mutex_held(process));
 }
 
+/* A mutex that was locked before a fork keeps its signature until it bears the mark of this process: without,
+ * others would take its holder for lost. */
+static inline bool thi_mutex_is_inherited(const thrum_mutex_t *m, uint32_t process)
+{
+    return (process & THI_PROCESS_CHILD) != 0 &&
+           ((thi_load_relaxed(&m->thrum_state) ^ process) & THI_PROCESS_MARK) != 0;
+}
+
 /* A locked mutex becomes free, where nobody has to be woken. (One that was locked before a fork: false.) */
 static inline bool thi_mutex_give_free(thrum_mutex_t *m)
 {
@@ -62,6 +70,8 @@ static inline bool thi_mutex_give_free(thrum_mutex_t *m)
         m->thrum_state = 0;
         return true;
     }
+    if (THI_UNLIKELY(thi_mutex_is_inherited(m, process)))
+        return false;
     /* Relaxed: the signature is gone before the mutex can be another's (R1). */
     thi_store_relaxed(&m->thrum_owner, 0u);
     /* R1: release; pairs with A1. */
