@@ -35,6 +35,7 @@ typedef enum thi_rank {
     THI_RANK_CHECK = 6,    /* bookkeeping of the checked build */
     THI_RANK_BLOCKS = 8,   /* the depot of blocks; a map's outcome */
     THI_RANK_CREW = 9,     /* a pool's workers */
+    THI_RANK_QUEUES = 10,  /* the list of FIFO queues */
 } thi_rank_t;
 
 typedef struct thi_lock {

@@ -24,17 +24,21 @@
 #define TOLD 2u
 #define BUSY 4u
 
+/* After so many turns in the child of a fork the put is taken for lost. Then the descriptor says too much, and
+ * who looks finds the queue empty: for a moment, or until a put. */
+#define TURNS_MAX 2000u
+
 /* The queue looked empty, so its next put has to tell; unless it no longer is. Or its last ring is new
  * and the put that it was made for on the way. */
 static bool is_ready(thrum_queue_t *q)
 {
-    unsigned turns = 0;
-    do {
+    for (unsigned turns = 0; turns < TURNS_MAX || !thi_queue_is_inherited(q); turns++) {
         if (q->order->size(q) != 0 || q->order->closed(q))
             return true;
         if (THI_PLANT("queue-fd-no-mark") || q->order->must_wait_to_get(q))
             return false;
-    } while (thi_queue_stall(q, &turns));
+        thi_cpu_yield(turns);
+    }
     return true;
 }
 

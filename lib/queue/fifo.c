@@ -214,11 +214,11 @@ THI_COLD static int put_again(thrum_queue_t *q, thi_ring_t *ring, uint64_t tail,
                               unsigned *turns)
 {
     if (why == THI_STALLED)
-        return thi_queue_stall(q, turns) ? 0 : EOWNERDEAD;
+        return thi_fifo_let_get(q, ring, tail, turns);
     if (why == EAGAIN && !is_bounded(q))
         return grow(q, ring);
-    if (why == ESHUTDOWN && (tail & THI_CLOSED) == 0) /* sealed: last moves on at this moment */
-        return thi_queue_stall(q, turns) ? 0 : EOWNERDEAD;
+    if (why == ESHUTDOWN && (tail & THI_CLOSED) == 0) /* sealed: last moves on */
+        return thi_fifo_let_change(q, turns);
     return why;
 }
 
@@ -257,10 +257,13 @@ static inline size_t put_items(thrum_queue_t *q, const void *items, size_t n, si
     return count;
 }
 
-THI_COLD static int get_again(thrum_queue_t *q, thi_ring_t *ring, int why, unsigned *turns)
+THI_COLD static int get_again(thrum_queue_t *q, thi_ring_t *ring, uint64_t head, int why,
+                              unsigned *turns)
 {
+    if (why == THI_STALLED && (head & THI_BEHIND) != 0)
+        return thi_fifo_let_change(q, turns);
     if (why == THI_STALLED)
-        return thi_queue_stall(q, turns) ? 0 : EOWNERDEAD;
+        return thi_fifo_let_put(q, ring, head, turns);
     return why == ENODATA ? move_on(q, ring) : why;
 }
 
@@ -276,7 +279,7 @@ static inline size_t get_items(thrum_queue_t *q, void *items, size_t n, size_t i
                                    why);
         if (THI_LIKELY(count != 0))
             break;
-        *why = get_again(q, ring, *why, &turns);
+        *why = get_again(q, ring, head, *why, &turns);
         if (*why != 0)
             return 0;
     }
@@ -523,6 +526,7 @@ static void unmap_all(const thi_fifo_t *fifo, thi_ring_t *ring)
 
 static void end(thrum_queue_t *q)
 {
+    thi_fifo_delist(q);
     unmap_all(&q->fifo, q->fifo.first);
     unmap_all(&q->fifo, q->fifo.retired);
     unmap_all(&q->fifo, q->fifo.spare);

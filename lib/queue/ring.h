@@ -70,6 +70,9 @@ typedef struct thi_ring {
     uint64_t before;       /* plus count(index): how many items went before, through all rings */
     struct thi_ring *next; /* set once the ring is sealed */
     size_t bytes;          /* of its slots, when they are pages of their own */
+    /* In the child of a fork: the indices then. Places before them were claimed by strands of the parent. */
+    uint64_t lost_puts;
+    uint64_t lost_gets;
 } thi_ring_t;
 
 /* Where the item lies in its slot, and how far slots lie apart: aligned for loads and stores of whole
