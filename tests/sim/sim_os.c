@@ -128,6 +128,17 @@ int thi_thread_at_exit(void (*exit_fn)(void *), void *arg)
     return 0;
 }
 
+/* The simulation's tasks are not cancelled by pthreads. */
+int thi_cancel_off(void)
+{
+    return 0;
+}
+
+void thi_cancel_restore(int state)
+{
+    (void)state;
+}
+
 static void *thread_main(void *arg)
 {
     const thi_start_t *start = arg;
