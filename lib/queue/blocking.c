@@ -218,7 +218,7 @@ static size_t wait_for_it(const struct attempt *a, thi_park_t *park, thrum_time_
             *why = err;
             return 0;
         }
-        park->first = err == 0; /* woken, and perhaps passed */
+        park->first |= err == 0; /* woken once, and perhaps passed, however often */
         done = try_it(a, why);
     }
     return done;
