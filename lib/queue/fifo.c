@@ -437,8 +437,9 @@ static uint64_t end_ring(thi_ring_t *ring)
     uint64_t tail = 0;
     do {
         tail = thi_load_relaxed(&ring->tail);
+        /* R5: release; pairs with A4 of ring.h: a get that is told ESHUTDOWN comes after the abort. */
     } while (
-        !thi_cas_relaxed(&ring->head, &head, (tail & ~THI_MARKS) | (head & THI_MARKS) | THI_ENDED));
+        !thi_cas_release(&ring->head, &head, (tail & ~THI_MARKS) | (head & THI_MARKS) | THI_ENDED));
     return thi_ring_count(ring, tail) - thi_ring_count(ring, head);
 }
 
@@ -457,7 +458,8 @@ static int close_fifo(thrum_queue_t *q, bool end, uint64_t *dropped)
     const int err = thi_mutex_acquire(&q->fifo.growth, THRUM_FOREVER);
     if (err != 0)
         return err;
-    /* Acquire and release: who is told ESHUTDOWN knows what was done before the close. */
+    /* R4: release; pairs with A3 of ring.h, and with the acquire of is_empty: who is told ESHUTDOWN knows what
+     * was done before the close. (Acquire as well: who drops the items comes after their puts.) */
     thi_fetch_or_acq_rel(&q->fifo.last->tail, (uint64_t)THI_CLOSED);
     *dropped = end ? end_gets(&q->fifo) : 0;
     thi_mutex_release(&q->fifo.growth);
