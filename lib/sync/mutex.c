@@ -519,6 +519,12 @@ bool thi_mutex_hold_waiter(thrum_mutex_t *m)
     return false;
 }
 
+/* Without PARKED: who sleeps is found in the queue, and in the child of a fork nobody may be there. */
+bool thi_mutex_is_wanted(const thrum_mutex_t *m)
+{
+    return (live(thi_load_relaxed(&m->thrum_state)) & (LOCKED | WATCHED | HANDOFF)) != 0;
+}
+
 int thi_mutex_release(thrum_mutex_t *m)
 {
     if (THI_UNLIKELY(!thi_mutex_give_free(m)))
@@ -544,7 +550,7 @@ int thrum_mutex_init(thrum_mutex_t *m)
 void thrum_mutex_destroy(thrum_mutex_t *m)
 {
     if (m != NULL)
-        thi_check_destroys(m, &thi_mutex_site, m->thrum_state != 0);
+        thi_check_destroys(m, &thi_mutex_site, thi_mutex_is_wanted(m));
 }
 
 static inline int lock_checked(thrum_mutex_t *m, thrum_time_t deadline, const void *caller)

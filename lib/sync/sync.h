@@ -19,6 +19,9 @@ int thi_mutex_acquire(thrum_mutex_t *m,
 int thi_mutex_release(thrum_mutex_t *m);      /* 0, EPERM */
 bool thi_mutex_try(thrum_mutex_t *m);
 
+/* Whether a strand of this process has it, or is awake and about to. */
+bool thi_mutex_is_wanted(const thrum_mutex_t *m);
+
 /* The two changes of a mutex that nobody else wants, small enough to be inlined; everything else
  * about its state word is mutex.c's. */
 #define THI_MUTEX_LOCKED 1u
