@@ -596,5 +596,5 @@ int thrum_mutex_unlock(thrum_mutex_t *m)
 
 bool thrum_mutex_locked(const thrum_mutex_t *m)
 {
-    return m != NULL && (thi_load_relaxed(&m->thrum_state) & LOCKED) != 0;
+    return m != NULL && (live(thi_load_relaxed(&m->thrum_state)) & (LOCKED | HANDOFF)) != 0;
 }
