@@ -107,8 +107,9 @@ THI_COLD static bool take_from_under(thi_worker_t *worker, uintptr_t owner, thi_
 {
     if (thi_deque_is_empty(&worker->deque))
         return false;
+    const uint32_t drains = thi_pool_moves(worker->pool);
     const bool had = thi_deque_pop_under(&worker->deque, owner, task);
-    thi_pool_pushed(worker->pool); /* who looked meanwhile may have seen nothing */
+    thi_pool_moved(worker->pool, drains);
     return had;
 }
 
@@ -194,12 +195,24 @@ static void stats(thrum_executor_t *ex, thrum_executor_stats_t *s)
 void thi_pool_drain(thi_pool_t *pool)
 {
     thi_task_t task;
+    thi_fetch_add_relaxed(&pool->drains_begun, 1u);
+    thi_fence_heavy(); /* with the light one of thi_pool_moved: it sees that we have begun, or we its tasks */
     const int error = thi_load_acquire(&pool->broken) != 0 ? EPIPE : ECANCELED;
     while (thi_pool_take_any(pool, &task)) {
         const thi_outcome_t outcome = thi_task_end(&task, error);
         if (outcome != THI_TAKEN)
             thi_fetch_add_relaxed(outcome == THI_FAILED ? &pool->failed : &pool->cancelled, 1u);
     }
+    thi_fetch_add_acq_rel(&pool->drains_ended, 1u); /* R1: release; pairs with A1 */
+}
+
+void thi_pool_moved(thi_pool_t *pool, uint32_t drains)
+{
+    thi_pool_pushed(
+        pool); /* who looked for work meanwhile may have seen nothing; has the light fence */
+    if (THI_UNLIKELY(thi_load_relaxed(&pool->drains_begun) != drains) &&
+        !THI_PLANT("pool-drain-misses"))
+        thi_pool_drain(pool);
 }
 
 static void free_pool(thi_pool_t *pool)

@@ -58,7 +58,12 @@ typedef struct thi_pool {
     /* 1: a spare worker could not be started, and who submits next tries again. Written under crew_lock; here since
      * a submit looks here anyway. */
     uint32_t short_handed;
-    uint32_t broken;    /* an init has failed */
+    uint32_t broken; /* an init has failed */
+
+    /* Looks for what is queued, to end it (thi_pool_drain): how many have begun, and how many of them are through.
+     * Who moves tasks about, so that a look may miss them, sees by these that there was one. */
+    uint32_t drains_begun;
+    uint32_t drains_ended;
     thrum_event_t gone; /* no worker is left */
 
     THRUM_ALIGNED(2 * THI_CACHE_LINE) uint32_t sleepers; /* workers that sleep or are about to */
@@ -101,6 +106,13 @@ static inline void thi_pool_pushed(thi_pool_t *pool)
     if (THI_UNLIKELY(thi_load_relaxed(&pool->sleepers) != 0))
         thi_pool_wake_one(pool);
 }
+
+/* Before tasks are taken out of where they are queued, to be put back, or elsewhere; and after that. */
+static inline uint32_t thi_pool_moves(const thi_pool_t *pool)
+{
+    return thi_load_acquire(&pool->drains_ended); /* A1: acquire; pairs with R1 of pool.c */
+}
+void thi_pool_moved(thi_pool_t *pool, uint32_t drains);
 
 /* Whether a task is queued anywhere. */
 bool thi_pool_has_work(const thi_pool_t *pool);

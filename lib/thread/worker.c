@@ -89,6 +89,8 @@ static bool steal(thi_worker_t *worker, thi_task_t *task)
     return false;
 }
 
+static void found(thi_worker_t *worker);
+
 /* The first comes back; the others go to the deque, so that others can have them. */
 static bool take_some(thi_worker_t *worker, thi_task_t *task)
 {
@@ -96,6 +98,7 @@ static bool take_some(thi_worker_t *worker, thi_task_t *task)
     thi_pool_t *pool = worker->pool;
     size_t wanted = thrum_queue_size(pool->queue) / pool->workers / 2;
     wanted = wanted < 1 || pool->config.backlog != 0 ? 1 : wanted < BATCH ? wanted : BATCH;
+    const uint32_t drains = thi_pool_moves(pool);
     /* No wait, not even a short one: it could be taken for the sleep of sleep_until_work, and given the
      * token. */
     size_t count = thi_queue_get_now(pool->queue, tasks, wanted);
@@ -105,10 +108,13 @@ static bool take_some(thi_worker_t *worker, thi_task_t *task)
     if (count == 1)
         return true;
     while (--count != 0)
-        if (!thi_deque_push(&worker->deque, &tasks[count]))
+        if (!thi_deque_push(&worker->deque, &tasks[count])) {
+            found(worker);                         /* I2 */
             thi_worker_run(worker, &tasks[count]); /* no memory: now, and out of order */
+        }
     if (!THI_PLANT("pool-takes-along"))
-        thi_pool_pushed(pool); /* who looked while we had them in our hands found them nowhere */
+        thi_pool_moved(pool,
+                       drains); /* who looked while we had them in our hands found them nowhere */
     return true;
 }
 

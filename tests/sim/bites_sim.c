@@ -11,6 +11,7 @@
 #include "lot_sim.c"
 #include "mutex_sim.c"
 #include "once_sim.c"
+#include "pool_cancel_sim.c"
 #include "pool_sim.c"
 #include "queue_linear_sim.c"
 #include "queue_sim.c"
@@ -121,3 +122,5 @@ SIM_BITE(53, "pool-leaves-alone", "pool.shutdown_against_spawn");
 SIM_BITE(54, "pool-no-standin", "pool.a_spare_worker_stands_in");
 /* Tasks change places while thieves may still read and win them. */
 SIM_BITE(55, "deque-sorts-unclaimed", "deque.from_under_others");
+/* Taken along while what is queued is cancelled, and put where nobody looks again. */
+SIM_BITE(56, "pool-drain-misses", "pool_cancel.what_a_worker_has_taken_along");
