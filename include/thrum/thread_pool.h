@@ -27,7 +27,9 @@ THRUM_BEGIN_DECLS
  *          no processor time.
  * Signals  Workers block all asynchronous signals.
  * Fork     The child has no workers: submits say EPIPE, a shutdown cancels what is queued.
- * Exit     A pool does not keep the process from ending; what is queued then is not run. Destroy it first.
+ * Exit     A pool does not keep the process from ending; what is queued then is not run. Destroy it first. exit
+ *          in a task waits for the threads that are no daemons (thrum/thread.h), as everywhere: none of them
+ *          may be waiting for that task.
  */
 
 /** Which task a worker takes next. */
@@ -55,7 +57,9 @@ typedef struct thrum_thread_pool_config {
     size_t workers;
 
     thrum_policy_t policy;
-    size_t backlog;    /**< most tasks queued; 0: unbounded */
+    size_t
+        backlog; /**< most tasks queued; 0: unbounded. One that was cancelled keeps its place until a
+                             worker comes upon it */
     thrum_full_t full; /**< what to do when there are so many */
 
     /** The first that each worker does, spare ones too; not 0 breaks the pool: submits say EPIPE, and what is
