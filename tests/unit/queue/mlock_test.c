@@ -64,8 +64,10 @@ Test(queue_mlock, who_forgets_says_whether_it_did)
     cr_expect(thi_pages_forget(pages, SIZE));
     cr_expect_eq(pages[SIZE - 1], 0);
     memset(pages, 1, SIZE);
-    if (mlock(pages, SIZE) == 0)
-        cr_expect(pages[0] == (thi_pages_forget(pages, SIZE) ? 0 : 1));
+    if (mlock(pages, SIZE) == 0) { /* AddressSanitizer only says so */
+        const bool forgotten = thi_pages_forget(pages, SIZE);
+        cr_expect_eq(pages[0], forgotten ? 0 : 1);
+    }
     cr_expect_eq(errno, ERRNO_MARK);
     thi_pages_unmap(pages, SIZE);
 }
