@@ -25,7 +25,8 @@ THRUM_BEGIN_DECLS
  * Ordering A submit is a release, the start of the task an acquire.
  * Context  Any strand, tasks of the executor included. A submit waits only where the executor's backlog is
  *          full and it was made to wait.
- * Lifetime destroy needs that no other call on the executor is under way, waits for its futures aside.
+ * Lifetime destroy needs that no other call on the executor is under way. Waits for its futures may be, and so
+ *          may futures with steps for it (thrum_future_then) end, then or later.
  */
 
 /** An executor. */
@@ -91,13 +92,14 @@ THRUM_API void thrum_executor_destroy(thrum_executor_t *ex);
 
 /** What an executor is doing, at about this moment. */
 typedef struct thrum_executor_figures {
-    size_t workers;     /**< alive, those that stand in for waiting ones included */
-    size_t idle;        /**< of them with nothing to do */
-    size_t queued;      /**< tasks accepted and not started */
+    size_t workers; /**< alive, those that stand in for waiting ones included */
+    size_t idle;    /**< of them with nothing to do */
+    size_t
+        queued; /**< tasks accepted and not started; cancelled ones too, until a worker comes upon them */
     size_t running;     /**< tasks under way */
     uint64_t completed; /**< returned 0 */
     uint64_t failed;    /**< returned an error */
-    uint64_t cancelled; /**< never ran */
+    uint64_t cancelled; /**< never ran; counted when it leaves `queued` */
     uint64_t restarted; /**< workers that were replaced */
 } thrum_executor_stats_t;
 

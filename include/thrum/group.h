@@ -21,11 +21,13 @@ THRUM_BEGIN_DECLS
  *
  * Context  The strand that first spawns into a group, or waits for it, has made it. Spawning: that strand, and
  *          the group's tasks. Waiting: that strand. In a task of the pool a wait runs the group's own tasks, and
- *          nothing else, on its stack; while it does, nobody looks at its deadline.
+ *          nothing else, on its stack. With a deadline it does so only before it has passed, and when the pool
+ *          has no spare worker left that could run them; while one runs there, nobody looks at the deadline.
  * Ordering A spawn is a release and the task's start an acquire; the end of a task a release and the wait
  *          that returns an acquire.
  * Lifetime The strand that made it may free it when a wait has returned and no spawn followed. It can then
- *          also be used again, if no task failed.
+ *          also be used again, by any strand, which makes it anew; but for one that was cancelled or in which a
+ *          task failed.
  * Fork     What the parent's workers had taken never ends in the child: do not wait there.
  */
 
@@ -64,7 +66,8 @@ THRUM_API int thrum_group_wait_until(thrum_group_t *g, thrum_time_t deadline);
 /** Cancels the group: tasks that have not started never run, the others are asked to stop. Any strand. */
 THRUM_API void thrum_group_cancel(thrum_group_t *g);
 
-/** Whether it was cancelled, or a task has failed. */
+/** Whether it was cancelled, a task has failed, or the maker is cancelled. For the strand that made it, and the
+ *  group's tasks. */
 THRUM_API bool thrum_group_cancelled(const thrum_group_t *g);
 
 /** Calls fn for [begin, end) in pieces of `grain` (0: chosen), on the executor's workers and on the calling

@@ -58,11 +58,11 @@ THRUM_API void thrum_mutex_destroy(thrum_mutex_t *m);
  *  @return 0, EINVAL (NULL), ENOMEM (this thread's first wait, nothing changed), or EOWNERDEAD. */
 THRUM_API int thrum_mutex_lock(thrum_mutex_t *m);
 
-/** Locks if it is free now. Never waits, never fails spuriously.
+/** Locks if it is free now and not promised to a waiter (see Fairness). Never waits, never fails spuriously.
  *  @return 0, EBUSY, or EINVAL (NULL). */
 THRUM_API THRUM_NODISCARD int thrum_mutex_trylock(thrum_mutex_t *m);
 
-/** Locks, waiting until `deadline`. A free mutex is taken even if the deadline has passed.
+/** Locks, waiting until `deadline`. A mutex that a trylock would get is taken even if the deadline has passed.
  *  @return 0, ETIMEDOUT, or as thrum_mutex_lock. */
 THRUM_API THRUM_NODISCARD int thrum_mutex_lock_until(thrum_mutex_t *m, thrum_time_t deadline);
 
@@ -70,7 +70,8 @@ THRUM_API THRUM_NODISCARD int thrum_mutex_lock_until(thrum_mutex_t *m, thrum_tim
  *  @return 0, EPERM (it was not locked; nothing changed), or EINVAL (NULL). */
 THRUM_API int thrum_mutex_unlock(thrum_mutex_t *m);
 
-/** Whether some strand holds it at this moment. */
+/** Whether it cannot be had at this moment: some strand holds it, or it is promised to one that waits, which will
+ *  have it next. When this is false, a trylock at the same moment succeeds. */
 THRUM_API bool thrum_mutex_locked(const thrum_mutex_t *m);
 
 THRUM_END_DECLS

@@ -41,7 +41,8 @@ THRUM_BEGIN_DECLS
  *          what is in the queue and counts it as done, so a join then waits only for items that were
  *          got and are still being worked on.
  * Ordering A put is a release, and the get that takes its item an acquire. A task_done is a release,
- *          and a join that returns 0 acquires every task_done before it.
+ *          and a join that returns 0 acquires every task_done before it. Closing and aborting are releases,
+ *          and an ESHUTDOWN acquires them.
  * Order    FIFO: linearizable, so what one strand puts leaves in the order in which it put it. LIFO: the
  *          newest first. PRIORITY: the first by `compare`; equals leave in order of arrival.
  * Fairness Waiters are woken in order of arrival, but a caller that comes late may take an item or a

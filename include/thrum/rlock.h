@@ -63,7 +63,7 @@ THRUM_API THRUM_NODISCARD int thrum_rlock_lock_until(thrum_rlock_t *r, thrum_tim
  *  @return 0, EPERM (the caller does not own it; nothing changed), or EINVAL (NULL). */
 THRUM_API int thrum_rlock_unlock(thrum_rlock_t *r);
 
-/** Whether some strand owns it at this moment. */
+/** Whether some strand owns it at this moment, or it is promised to one that waits (see thrum_mutex_locked). */
 THRUM_API bool thrum_rlock_locked(const thrum_rlock_t *r);
 
 /** Whether the calling strand owns it. */

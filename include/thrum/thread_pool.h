@@ -17,16 +17,19 @@ THRUM_BEGIN_DECLS
  *     int err = thrum_thread_pool_create(&pool, &config);
  *
  * Waiting  A task may wait for tasks of its own pool, at any depth, with one worker: a task that nobody has
- *          started is run by who waits for it. When every worker waits for something of the library (a
+ *          started is run by who waits for it (with a deadline, only when no spare worker is left). When every worker waits for something of the library (a
  *          future, a queue, a lock, ...; not for time to pass), a spare worker stands in, up to
- *          `spare_workers` of them. A task that waits in the system instead keeps its worker.
+ *          `spare_workers` of them; one that cannot be started (no memory, no more threads) is tried again with
+ *          the next submit. A task that waits in the system instead keeps its worker.
  * Groups   What tasks of the pool spawn into a group goes before anything that was submitted, whatever the
  *          policy, and does not count for the backlog.
  * Idle     A worker without work looks for some for a few dozen microseconds, then sleeps; an idle pool uses
  *          no processor time.
  * Signals  Workers block all asynchronous signals.
  * Fork     The child has no workers: submits say EPIPE, a shutdown cancels what is queued.
- * Exit     A pool does not keep the process from ending; what is queued then is not run. Destroy it first.
+ * Exit     A pool does not keep the process from ending; what is queued then is not run. Destroy it first. exit
+ *          in a task waits for the threads that are no daemons (thrum/thread.h), as everywhere: none of them
+ *          may be waiting for that task.
  */
 
 /** Which task a worker takes next. */
@@ -42,7 +45,8 @@ typedef enum {
 typedef enum {
     THRUM_FULL_WAIT, /**< wait (in a task of the pool: run it in the caller, so that the pool cannot stall) */
     THRUM_FULL_FAIL, /**< EAGAIN */
-    THRUM_FULL_RUN   /**< run it in the caller */
+    THRUM_FULL_RUN /**< run it in the caller; not in the caller's scope: of cancellations only that of the
+                           thread itself concerns it */
 } thrum_full_t;
 
 /** How a pool is to be. Start from THRUM_THREAD_POOL_CONFIG_INIT. */
@@ -53,7 +57,9 @@ typedef struct thrum_thread_pool_config {
     size_t workers;
 
     thrum_policy_t policy;
-    size_t backlog;    /**< most tasks queued; 0: unbounded */
+    size_t
+        backlog; /**< most tasks queued; 0: unbounded. One that was cancelled keeps its place until a
+                             worker comes upon it */
     thrum_full_t full; /**< what to do when there are so many */
 
     /** The first that each worker does, spare ones too; not 0 breaks the pool: submits say EPIPE, and what is

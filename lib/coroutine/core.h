@@ -86,6 +86,7 @@ struct thrum_coro {
     thrum_time_t deadline; /* BLOCKED */
     thrum_time_t used;     /* THRUM_FEEDBACK */
     int status;
+    int error; /* errno, while others of the loop run; whoever gives control to it sets it */
     uint32_t refs;
     uint32_t ended;
     uint32_t posted; /* it is in an inbox, or on its way */
@@ -172,8 +173,19 @@ void thi_coro_settle(thi_stage_t *stage);
 /* Ends the current coroutine. */
 _Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result);
 
+static inline void thi_coro_make_current(thi_stage_t *stage, thrum_coro_t *to)
+{
+    stage->current = to;
+    thi_coro_set_state(to, THI_CORO_RUNNING);
+}
+
 /* Gives control to `to`, from the current coroutine, whose state is set. In a loop: nothing goes with it. */
-void thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to);
+static inline void thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to)
+{
+    thrum_coro_t *from = stage->current;
+    thi_coro_make_current(stage, to);
+    (void)thi_fiber_switch(&from->fiber, &to->fiber, NULL);
+}
 
 /* Resumes a suspended one until it has ended. */
 void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co);
@@ -258,13 +270,6 @@ struct thrum_loop {
     thrum_sem_t helpers; /* blocking.c */
     struct thi_loop_tasks *tasks;
 };
-
-/* The current coroutine, which is BLOCKED or READY or has ended, lets others run; returns when it is its
- * turn again. */
-void thi_loop_leave(thi_stage_t *stage, thrum_coro_t *co);
-
-/* The current coroutine goes to the end of the line. */
-void thi_loop_yield(thi_stage_t *stage, thrum_coro_t *co);
 
 /* A coroutine that is BLOCKED goes to the end of the line. On the loop's thread. */
 void thi_loop_ready(thrum_loop_t *loop, thrum_coro_t *co);

@@ -21,21 +21,6 @@
  * Passing control
  */
 
-/* Returns who has been current. */
-static inline thrum_coro_t *make_current(thi_stage_t *stage, thrum_coro_t *to)
-{
-    thrum_coro_t *from = stage->current;
-    stage->current = to;
-    thi_coro_set_state(to, THI_CORO_RUNNING);
-    return from;
-}
-
-void thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to)
-{
-    thrum_coro_t *from = make_current(stage, to);
-    thi_fiber_switch(&from->fiber, &to->fiber, NULL);
-}
-
 /* To one that is suspended. Returns what its call is to return. I4. */
 static inline void *deliver(const thrum_coro_t *to, void *value)
 {
@@ -131,7 +116,7 @@ _Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result)
         left = &stage->left;
     }
     void *value = last_word(to, co, result);
-    make_current(stage, to);
+    thi_coro_make_current(stage, to);
     thi_fiber_leave(&co->fiber, &to->fiber, value, left); /* R1 of handle.c */
 }
 
@@ -259,7 +244,7 @@ int thrum_coro_resume(thrum_coro_t *co, void *send, void **yielded)
     self->out = yielded;
     thi_coro_set_state(self, THI_CORO_RESUMING);
     send = deliver(co, send);
-    make_current(stage, co);
+    thi_coro_make_current(stage, co);
     return thi_fiber_switch_int(&self->fiber, &co->fiber, send);
 }
 
@@ -291,7 +276,7 @@ void *thrum_coro_yield(void *value)
     let_go_of_back(self);
     thi_coro_set_state(self, THI_CORO_YIELDED);
     value = deliver(back, value);
-    make_current(stage, back);
+    thi_coro_make_current(stage, back);
     return thi_fiber_switch(&self->fiber, &back->fiber, value);
 }
 
@@ -321,7 +306,8 @@ int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
             *received = send;
         return 0;
     }
-    if (THI_UNLIKELY(self->unwinding)) /* also to whom it cannot switch: who unwinds it waits for it */
+    if (THI_UNLIKELY(
+            self->unwinding)) /* also to whom it cannot switch: who unwinds it waits for it */
         thi_coro_end(self, ECANCELED, NULL);
     if (THI_UNLIKELY(co->stage != stage || !is_suspended(co) ||
                      (co->loops && co->state != THI_CORO_SWITCHED)))
@@ -332,7 +318,7 @@ int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
     self->out = received;
     thi_coro_set_state(self, THI_CORO_SWITCHED);
     send = deliver(co, send);
-    make_current(stage, co);
+    thi_coro_make_current(stage, co);
     return thi_fiber_switch_int(&self->fiber, &co->fiber, send);
 }
 

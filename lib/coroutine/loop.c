@@ -71,7 +71,9 @@ static void account(thrum_loop_t *loop, thrum_coro_t *co)
  * Passing control
  */
 
-void thi_loop_leave(thi_stage_t *stage, thrum_coro_t *co)
+/* The current coroutine, which is BLOCKED or READY, lets others run; returns when it is its turn again. Nothing
+ * is left to do then (coroutine.c, I4). */
+static inline void let_others_run(thi_stage_t *stage, thrum_coro_t *co)
 {
     thrum_loop_t *loop = stage->loop;
     thrum_coro_t *next = NULL;
@@ -87,24 +89,22 @@ void thi_loop_leave(thi_stage_t *stage, thrum_coro_t *co)
         thi_coro_set_state(co, THI_CORO_RUNNING);
         return;
     }
-    thi_coro_pass(stage, next != NULL ? next : &stage->self);
-}
-
-void thi_loop_yield(thi_stage_t *stage, thrum_coro_t *co)
-{
-    const int saved = errno;
-    enqueue(stage->loop, co);
-    thi_loop_leave(stage, co);
-    errno = saved;
+    int *error = &errno;
+    co->error = *error;
+    if (THI_LIKELY(next != NULL))
+        *error = next->error;
+    else
+        next = &stage->self;
+    thi_coro_pass(stage, next);
 }
 
 int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
 {
     thrum_loop_t *loop = stage->loop;
-    const int saved = errno;
     if (deadline != THRUM_FOREVER) {
         if (!thi_deadlines_reserve(&loop->deadlines, loop->deadlines.count + 1)) {
-            thi_loop_yield(stage, co); /* no memory to sleep in: it looks again and again */
+            enqueue(loop, co); /* no memory to sleep in: it looks again and again */
+            let_others_run(stage, co);
             return thi_clock() >= deadline ? ETIMEDOUT : 0;
         }
         co->deadline = deadline;
@@ -112,27 +112,28 @@ int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
     }
     thi_coro_set_state(co, THI_CORO_BLOCKED);
     co->timed_out = false;
-    thi_loop_leave(stage, co);
+    let_others_run(stage, co);
     if (co->timer != 0)
         thi_deadlines_remove(&stage->loop->deadlines, co);
-    errno = saved;
     return co->timed_out ? ETIMEDOUT : 0;
 }
 
 void thrum_yield(void)
 {
     thi_stage_t *stage = thi_stage;
-    if (stage == NULL || stage->loop == NULL) {
+    if (THI_UNLIKELY(stage == NULL || stage->loop == NULL)) {
         thi_thread_yield();
         return;
     }
     thrum_loop_t *loop = stage->loop;
     thrum_coro_t *self = stage->current;
-    if (self != &stage->self &&
-        (loop->waiting != 0 || loop->turns == 0 || thi_port_has_post(loop->port)))
-        thi_loop_yield(stage, self);
-    else if (loop->turns != 0)
+    if (THI_LIKELY(self != &stage->self &&
+                   (loop->waiting != 0 || loop->turns == 0 || thi_port_has_post(loop->port)))) {
+        enqueue(loop, self);
+        let_others_run(stage, self);
+    } else if (loop->turns != 0) {
         loop->turns--;
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -144,6 +145,7 @@ void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co)
 {
     thi_store_relaxed(&co->fresh, 0u);
     thi_store_relaxed(&co->stage, loop->stage);
+    co->error = 0;
     loop->alive++;
     loop->daemons += co->daemon;
     co->older = loop->youngest;

@@ -154,11 +154,14 @@ static void run_line(thrum_loop_t *loop)
     thi_stage_t *stage = loop->stage;
     loop->turns = loop->waiting > TURNS_MIN ? loop->waiting : TURNS_MIN;
     thrum_coro_t *co = NULL;
+    const int saved = errno;
     while (loop->turns != 0 && (co = thi_loop_next(loop)) != NULL) {
         loop->turns--;
         thi_store_relaxed(&loop->switches, loop->switches + 1);
         thi_store_relaxed(&loop->running, co->strand.id);
+        errno = co->error;
         thi_coro_pass(stage, co);
+        errno = saved;
         thi_store_relaxed(&loop->running, 0u);
         thi_coro_settle(stage);
         if (loop->config.policy == THRUM_FEEDBACK)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <thrum/diagnosis.h>
 
@@ -34,11 +35,14 @@ void thi_pages_unmap(void *pages, size_t size)
     errno = saved;
 }
 
-void thi_pages_forget(void *pages, size_t size)
+bool thi_pages_forget(void *pages, size_t size)
 {
+    if (thi_fault(THI_FAULT_FORGET))
+        return false;
     const int saved = errno;
-    madvise(pages, size, MADV_DONTNEED);
+    const bool forgotten = madvise(pages, size, MADV_DONTNEED) == 0; /* not of locked memory */
     errno = saved;
+    return forgotten;
 }
 
 static void *libc_allocate(size_t size, size_t alignment, void *ctx)
@@ -70,9 +74,16 @@ static void jemalloc_release(void *memory, size_t size, size_t alignment, void *
     sdallocx(memory, size, 0);
 }
 
+/*
+ *   binding   UNBOUND
+ *             BINDING  with the process's id: somebody writes `chosen`. Of another process it is nobody: he
+ *                      was lost in a fork, and the next one begins anew
+ *             BOUND    never changes again
+ */
 #define UNBOUND 0u
-#define BINDING 1u
-#define BOUND 2u
+#define BOUND 1u
+#define BINDING 2u
+#define PROCESS_SHIFT 2 /* ids have 22 bits at the most */
 
 static thrum_allocator_t chosen;
 static uint32_t binding;
@@ -85,17 +96,26 @@ static void choose_default(void)
     chosen.release = jemalloc ? jemalloc_release : libc_release;
 }
 
+/* True: the caller binds. False: it is bound. */
+static bool begin_binding(void)
+{
+    const uint32_t mine = BINDING | (uint32_t)getpid() << PROCESS_SHIFT;
+    uint32_t state = thi_load_acquire(&binding); /* A1 */
+    while (state != BOUND) {
+        /* Relaxed: what somebody lost has written is written anew. */
+        if (state != mine && thi_cas_relaxed(&binding, &state, mine))
+            return true;
+        thi_cpu_pause();                    /* a handful of stores away */
+        state = thi_load_acquire(&binding); /* A1 */
+    }
+    return false;
+}
+
 /* Binds to `wanted`, or to the default when NULL. False when it was bound already. */
 static bool bind_allocator(const thrum_allocator_t *wanted)
 {
-    uint32_t state = UNBOUND;
-    if (!thi_cas_acquire(&binding, &state, BINDING)) {
-        while (state == BINDING) { /* a handful of stores away */
-            thi_cpu_pause();
-            state = thi_load_acquire(&binding);
-        }
+    if (!begin_binding())
         return false;
-    }
     if (wanted != NULL)
         chosen = *wanted;
     else

@@ -37,7 +37,8 @@ typedef enum thi_rank {
     THI_RANK_CHECK = 6,    /* bookkeeping of the checked build */
     THI_RANK_BLOCKS = 8,   /* the depot of blocks; a map's outcome */
     THI_RANK_CREW = 9,     /* a pool's workers */
-    THI_RANK_STACKS = 10,  /* stacks of coroutines; ports of loops */
+    THI_RANK_QUEUES = 10,  /* the list of FIFO queues */
+    THI_RANK_STACKS = 11,  /* stacks of coroutines; ports of loops */
 } thi_rank_t;
 
 typedef struct thi_lock {
@@ -171,8 +172,9 @@ void thi_once(thi_once_t *once, void (*init)(void));
 void *thi_pages_map(size_t size);
 void thi_pages_unmap(void *pages, size_t size);
 
-/* Gives the contents back: the pages stay mapped and are zero again when next used. */
-void thi_pages_forget(void *pages, size_t size);
+/* Gives the contents back: the pages stay mapped and are zero again when next used. False: the system
+ * keeps them (a process may lock its memory), and they say what they said. */
+bool thi_pages_forget(void *pages, size_t size);
 
 /* The library's allocator, bound at first use; see thrum_set_allocator. thi_alloc gives zeroed
  * memory or NULL. */
@@ -290,6 +292,7 @@ static inline bool thi_single_threaded(void)
 typedef enum thi_fault {
     THI_FAULT_ALLOC,
     THI_FAULT_PAGES,
+    THI_FAULT_FORGET,
     THI_FAULT_AT_EXIT,
     THI_FAULT_SIGNAL,
     THI_FAULT_THREAD,

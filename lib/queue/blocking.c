@@ -24,21 +24,8 @@
 #define YIELDS_MIN 1u
 #define FLOW_REST 64u /* for so many waits it is not tried again */
 
-/* After so many turns the other one is taken for lost if it may have been lost in a fork. */
-#define STALL_MAX 2000u
-
 const thi_site_t thi_getters_site = {"queue get", NULL};
 const thi_site_t thi_putters_site = {"queue put", NULL};
-
-bool thi_queue_stall(thrum_queue_t *q, unsigned *turns)
-{
-    if (q->fork_mark != thi_fork_mark && (*turns > STALL_MAX || thi_load_relaxed(&q->lost) != 0)) {
-        thi_store_relaxed(&q->lost, 1u);
-        return false;
-    }
-    thi_cpu_yield((*turns)++);
-    return true;
-}
 
 /* ------------------------------------------------------------------------------------------------
  * Waking
@@ -231,7 +218,7 @@ static size_t wait_for_it(const struct attempt *a, thi_park_t *park, thrum_time_
             *why = err;
             return 0;
         }
-        park->first = err == 0; /* woken, and perhaps passed */
+        park->first |= err == 0; /* woken once, and perhaps passed, however often */
         done = try_it(a, why);
     }
     return done;

@@ -7,6 +7,7 @@
  *   queue.c        the public calls: arguments, the three forms
  *   blocking.c     putters and getters that sleep, and who wakes them
  *   fifo.c ring.c  FIFO: one ring, or a chain of them
+ *   inherited.c    FIFO in the child of a fork
  *   locked.c       LIFO and PRIORITY: a mutex around a store
  *   store.c heap.c what they keep their items in
  *   join.c         task_done and join
@@ -63,8 +64,12 @@ typedef struct thi_fifo {
     uint32_t watched;
     thi_ring_t *retired; /* drained, but perhaps somebody is still copying an item out */
     thi_ring_t *spare;   /* quiet, kept to be used again */
-    thi_ring_t *empty;   /* quiet, their pages given back */
-    thi_ring_t only;     /* the ring of a bounded queue, the first one of another */
+    thi_ring_t *empty;   /* quiet, their pages given back: all zero */
+    struct {
+        thrum_queue_t *next;
+        thrum_queue_t **link;
+    } hook;          /* inherited.c */
+    thi_ring_t only; /* the ring of a bounded queue, the first one of another */
 } thi_fifo_t;
 
 /* An array of entries, an item each. LIFO: the newest last. PRIORITY: a heap. */
@@ -100,7 +105,6 @@ struct thrum_queue {
     int (*compare)(const void *a, const void *b, void *ctx);
     void *compare_ctx;
     uint32_t fork_mark; /* of the process that made it */
-    uint32_t lost;      /* a child of a fork has found a place that nobody will ever finish */
     void *memory;
     size_t memory_size;
 
@@ -128,6 +132,25 @@ extern const thi_order_t
 /* Complete a queue whose constants are set; 0 or ENOMEM. `slots` is zeroed memory for a ring. */
 void thi_fifo_begin(thrum_queue_t *q, unsigned char *slots, size_t slots_count);
 int thi_locked_begin(thrum_queue_t *q);
+
+/* From its completion to its end a FIFO is known, so that the child of a fork knows which of its places were
+ * claimed before. */
+void thi_fifo_enlist(thrum_queue_t *q);
+void thi_fifo_delist(thrum_queue_t *q);
+void thi_fifo_after_fork(void); /* in the child */
+
+/* Somebody was interrupted between two instructions: a turn of waiting for him who has put into the place that a
+ * get comes to, got from the one that a put comes to, or changes the chain. 0, or EOWNERDEAD: he was lost in a
+ * fork. (Or ENOMEM.) */
+int thi_fifo_let_put(thrum_queue_t *q, const thi_ring_t *ring, uint64_t head, unsigned *turns);
+int thi_fifo_let_get(thrum_queue_t *q, const thi_ring_t *ring, uint64_t tail, unsigned *turns);
+int thi_fifo_let_change(thrum_queue_t *q, unsigned *turns);
+
+/* Whether this process has it from its parent. */
+static inline bool thi_queue_is_inherited(const thrum_queue_t *q)
+{
+    return q->fork_mark != thi_fork_mark;
+}
 
 /* How many slots the first ring of a queue has. */
 size_t thi_fifo_first_slots(const thrum_queue_t *q);
@@ -160,10 +183,6 @@ size_t thi_queue_wait_get(thrum_queue_t *q, void *items, size_t n, thrum_time_t 
 /* What a sleeper's queue is asked, and an order to wake everybody. */
 thi_park_t thi_queue_park_put(thrum_queue_t *q);
 void thi_queue_wake_all(thrum_queue_t *q);
-
-/* A turn of waiting for somebody who was interrupted between two instructions. False: that one did not
- * come through a fork. */
-bool thi_queue_stall(thrum_queue_t *q, unsigned *turns);
 
 /* --- join ------------------------------------------------------------------------------------------ */
 

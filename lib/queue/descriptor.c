@@ -16,7 +16,8 @@
  *   I1  Every call changes the word, and so does the opening. So either the one that opened it sees in its
  *       first look what the call was for, or the call sees OPEN.
  *   I2  A look and the change of the descriptor are made by who set BUSY: they are one step.
- *   I3  The child of a fork shares the descriptor with its parent, and leaves it alone: it gets another.
+ *   I3  The child of a fork shares the descriptor with its parent, and leaves it alone: it gets another. Nor
+ *       does it close it: the child may have done so itself, and the number be another's.
  */
 #include "queue/core.h"
 
@@ -24,17 +25,21 @@
 #define TOLD 2u
 #define BUSY 4u
 
+/* After so many turns in the child of a fork the put is taken for lost. Then the descriptor says too much, and
+ * who looks finds the queue empty: for a moment, or until a put. */
+#define TURNS_MAX 2000u
+
 /* The queue looked empty, so its next put has to tell; unless it no longer is. Or its last ring is new
  * and the put that it was made for on the way. */
 static bool is_ready(thrum_queue_t *q)
 {
-    unsigned turns = 0;
-    do {
+    for (unsigned turns = 0; turns < TURNS_MAX || !thi_queue_is_inherited(q); turns++) {
         if (q->order->size(q) != 0 || q->order->closed(q))
             return true;
         if (THI_PLANT("queue-fd-no-mark") || q->order->must_wait_to_get(q))
             return false;
-    } while (thi_queue_stall(q, &turns));
+        thi_cpu_yield(turns);
+    }
     return true;
 }
 
@@ -54,7 +59,7 @@ static bool is_ours(const thrum_queue_t *q)
 
 void thi_queue_tell(thrum_queue_t *q)
 {
-    /* T1: acquire and release; pairs with itself, T2 and T3 (I1, I2). */
+    /* T1: acquire and release; pairs with itself and T2 to T4 (I1, I2). */
     uint32_t word = thi_fetch_or_acq_rel(&q->telling, TOLD) | TOLD;
     while (THI_UNLIKELY(word == (OPEN | TOLD)) && is_ours(q)) {
         if (!thi_cas_acq_rel(&q->telling, &word, OPEN | BUSY)) /* T2 */
@@ -76,7 +81,9 @@ static int open_fd(thrum_queue_t *q)
         thi_signal_close(fd);
         return err;
     }
-    thi_queue_close_fd(q); /* the parent's, of which this process has a copy */
+    /* T4: what was OPEN, and perhaps BUSY, was the parent's. Before the mark: who finds that should find no
+     * OPEN before T3, or there would be two who look. */
+    (void)thi_swap_acq_rel(&q->telling, 0u);
     q->fd = fd;
     q->readable = false;
     thi_store_release(&q->fd_mark, thi_fork_mark);
@@ -103,6 +110,6 @@ int thrum_queue_fd(thrum_queue_t *q, int *fd)
 
 void thi_queue_close_fd(thrum_queue_t *q)
 {
-    if (q->fd >= 0)
+    if (q->fd >= 0 && is_ours(q))
         thi_signal_close(q->fd);
 }

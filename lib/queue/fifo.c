@@ -139,7 +139,15 @@ THI_COLD static int grow(thrum_queue_t *q, thi_ring_t *full)
     return err;
 }
 
-/* Under growth: what was given back by its last getter is kept for the next growth, or its pages go. */
+/* Under growth: where a quiet ring is kept. One is enough for the next growth; of the others the pages go,
+ * if the system takes them. What it leaves can be used again as it is. */
+static thi_ring_t **shelf_for(thi_fifo_t *fifo, thi_ring_t *ring)
+{
+    const bool spare = fifo->spare == NULL || !thi_pages_forget(ring->slots, ring->bytes);
+    return spare ? &fifo->spare : &fifo->empty;
+}
+
+/* Under growth: puts away what was given back by its last getter. */
 static void tidy(thrum_queue_t *q)
 {
     thi_fifo_t *fifo = &q->fifo;
@@ -150,9 +158,7 @@ static void tidy(thrum_queue_t *q)
             continue;
         }
         *link = ring->next;
-        thi_ring_t **to = fifo->spare == NULL ? &fifo->spare : &fifo->empty;
-        if (to == &fifo->empty)
-            thi_pages_forget(ring->slots, ring->bytes);
+        thi_ring_t **to = shelf_for(fifo, ring);
         ring->next = *to;
         *to = ring;
     }
@@ -208,11 +214,11 @@ THI_COLD static int put_again(thrum_queue_t *q, thi_ring_t *ring, uint64_t tail,
                               unsigned *turns)
 {
     if (why == THI_STALLED)
-        return thi_queue_stall(q, turns) ? 0 : EOWNERDEAD;
+        return thi_fifo_let_get(q, ring, tail, turns);
     if (why == EAGAIN && !is_bounded(q))
         return grow(q, ring);
-    if (why == ESHUTDOWN && (tail & THI_CLOSED) == 0) /* sealed: last moves on at this moment */
-        return thi_queue_stall(q, turns) ? 0 : EOWNERDEAD;
+    if (why == ESHUTDOWN && (tail & THI_CLOSED) == 0) /* sealed: last moves on */
+        return thi_fifo_let_change(q, turns);
     return why;
 }
 
@@ -251,10 +257,13 @@ static inline size_t put_items(thrum_queue_t *q, const void *items, size_t n, si
     return count;
 }
 
-THI_COLD static int get_again(thrum_queue_t *q, thi_ring_t *ring, int why, unsigned *turns)
+THI_COLD static int get_again(thrum_queue_t *q, thi_ring_t *ring, uint64_t head, int why,
+                              unsigned *turns)
 {
+    if (why == THI_STALLED && (head & THI_BEHIND) != 0)
+        return thi_fifo_let_change(q, turns);
     if (why == THI_STALLED)
-        return thi_queue_stall(q, turns) ? 0 : EOWNERDEAD;
+        return thi_fifo_let_put(q, ring, head, turns);
     return why == ENODATA ? move_on(q, ring) : why;
 }
 
@@ -270,7 +279,7 @@ static inline size_t get_items(thrum_queue_t *q, void *items, size_t n, size_t i
                                    why);
         if (THI_LIKELY(count != 0))
             break;
-        *why = get_again(q, ring, *why, &turns);
+        *why = get_again(q, ring, head, *why, &turns);
         if (*why != 0)
             return 0;
     }
@@ -428,8 +437,9 @@ static uint64_t end_ring(thi_ring_t *ring)
     uint64_t tail = 0;
     do {
         tail = thi_load_relaxed(&ring->tail);
+        /* R5: release; pairs with A4 of ring.h: a get that is told ESHUTDOWN comes after the abort. */
     } while (
-        !thi_cas_relaxed(&ring->head, &head, (tail & ~THI_MARKS) | (head & THI_MARKS) | THI_ENDED));
+        !thi_cas_release(&ring->head, &head, (tail & ~THI_MARKS) | (head & THI_MARKS) | THI_ENDED));
     return thi_ring_count(ring, tail) - thi_ring_count(ring, head);
 }
 
@@ -448,7 +458,8 @@ static int close_fifo(thrum_queue_t *q, bool end, uint64_t *dropped)
     const int err = thi_mutex_acquire(&q->fifo.growth, THRUM_FOREVER);
     if (err != 0)
         return err;
-    /* Acquire and release: who is told ESHUTDOWN knows what was done before the close. */
+    /* R4: release; pairs with A3 of ring.h, and with the acquire of is_empty: who is told ESHUTDOWN knows what
+     * was done before the close. (Acquire as well: who drops the items comes after their puts.) */
     thi_fetch_or_acq_rel(&q->fifo.last->tail, (uint64_t)THI_CLOSED);
     *dropped = end ? end_gets(&q->fifo) : 0;
     thi_mutex_release(&q->fifo.growth);
@@ -517,6 +528,7 @@ static void unmap_all(const thi_fifo_t *fifo, thi_ring_t *ring)
 
 static void end(thrum_queue_t *q)
 {
+    thi_fifo_delist(q);
     unmap_all(&q->fifo, q->fifo.first);
     unmap_all(&q->fifo, q->fifo.retired);
     unmap_all(&q->fifo, q->fifo.spare);

@@ -12,7 +12,8 @@
  *
  * Invariants
  *   I1  done <= puts, always. Both only rise, so where they are seen equal, `done` before `puts`, they
- *       were equal at the second look.
+ *       were equal at the second look. Hence every load of `done` is an acquire: who sees an item marked
+ *       sees its put counted, or he would take an item that is there for one that never was.
  *   I2  puts_seen <= puts. Only a task_done that comes close to it has to ask for the number of puts,
  *       which stands on a line that putters write.
  *   I3  The change that makes done equal to puts is a task_done's last touch of the queue: a join may
@@ -34,11 +35,12 @@ static uint64_t count(uint64_t word)
 /* Whether an item is left that can be marked done. */
 static bool some_left(thrum_queue_t *q, uint64_t word)
 {
-    if (THI_LIKELY(count(word) < thi_load_relaxed(&q->puts_seen)))
+    /* A3: acquire; pairs with R4: who marks an item on this ground has its put counted before (I1). */
+    if (THI_LIKELY(count(word) < thi_load_acquire(&q->puts_seen)))
         return true;
     const uint64_t puts = q->order->puts(q);
-    thi_store_relaxed(&q->puts_seen,
-                      puts); /* relaxed: any number ever true is a lower bound (I2) */
+    /* R4: release; pairs with A3. It may go back: any number ever true is a lower bound (I2). */
+    thi_store_release(&q->puts_seen, puts);
     return count(word) < puts;
 }
 
@@ -52,8 +54,8 @@ static bool mark_last(void *arg)
 {
     struct marking *m = arg;
     thrum_queue_t *q = m->q;
-    uint64_t word = thi_load_relaxed(&q->done);
     for (;;) {
+        uint64_t word = thi_load_acquire(&q->done); /* A2: acquire; pairs with R1 to R3 (I1) */
         const uint64_t puts = q->order->puts(q);
         if (count(word) >= puts) {
             m->err = EINVAL;
@@ -62,7 +64,7 @@ static bool mark_last(void *arg)
         /* A put that comes between this look and the swap runs beside this call, and counts as later. */
         const bool last = count(word) + 1 == puts;
         const uint64_t marked = last ? (word + ONE_DONE) & ~(uint64_t)JOINERS : word + ONE_DONE;
-        /* R2: release; pairs with A1. */
+        /* R2: release; pairs with A1, A2. */
         if (thi_cas_acq_rel(&q->done, &word, marked))
             return last;
     }
@@ -92,13 +94,14 @@ int thrum_queue_task_done(thrum_queue_t *q)
 {
     if (THI_UNLIKELY(q == NULL))
         return EINVAL;
-    uint64_t word = thi_load_relaxed(&q->done);
+    uint64_t word = 0;
     do {
+        word = thi_load_acquire(&q->done); /* A2, after a swap that failed as well */
         if (THI_UNLIKELY((word & JOINERS) != 0))
             return mark_with_joiners(q);
         if (THI_UNLIKELY(!some_left(q, word)))
             return EINVAL;
-        /* R1: release; pairs with A1. The last touch (I3). */
+        /* R1: release; pairs with A1, A2. The last touch (I3). */
     } while (!thi_cas_acq_rel(&q->done, &word, word + ONE_DONE));
     if (THI_PLANT("queue-done-then-look") && (thi_load_relaxed(&q->done) & JOINERS) != 0)
         return mark_with_joiners(q);
@@ -114,13 +117,14 @@ struct dropping {
 static bool mark_dropped(void *arg)
 {
     const struct dropping *d = arg;
-    uint64_t word = thi_load_relaxed(&d->q->done);
+    uint64_t word = 0;
     uint64_t marked = 0;
     do {
+        word = thi_load_acquire(&d->q->done); /* A2 */
         const uint64_t left = d->q->order->puts(d->q) - count(word);
         const uint64_t n = d->n < left ? d->n : left;
         marked = (word + n * ONE_DONE) & ~(uint64_t)JOINERS;
-        /* R3: release; pairs with A1. */
+        /* R3: release; pairs with A1, A2. */
     } while (!thi_cas_acq_rel(&d->q->done, &word, marked));
     return true;
 }
@@ -138,7 +142,7 @@ void thi_queue_drop(thrum_queue_t *q, uint64_t n)
 
 static bool all_done(const thrum_queue_t *q)
 {
-    /* A1: acquire; pairs with R1, R2 of every task_done that it counts. */
+    /* A1: acquire; pairs with R1 to R3 of all that it counts. */
     const uint64_t done = count(thi_load_acquire(&q->done));
     return done == q->order->puts(q);
 }
@@ -147,8 +151,9 @@ static bool all_done(const thrum_queue_t *q)
 static bool must_wait(void *arg)
 {
     thrum_queue_t *q = arg;
-    uint64_t word = thi_load_relaxed(&q->done);
+    uint64_t word = 0;
     do {
+        word = thi_load_acquire(&q->done); /* A2 */
         if (count(word) == q->order->puts(q) && !THI_PLANT("queue-join-no-recheck"))
             return false;
         /* W1: relaxed; on the word that was seen, so a task_done that the look missed makes it fail. */
@@ -195,6 +200,6 @@ size_t thrum_queue_unfinished(const thrum_queue_t *q)
 {
     if (q == NULL)
         return 0;
-    const uint64_t done = count(thi_load_acquire(&q->done));
+    const uint64_t done = count(thi_load_acquire(&q->done)); /* A2 */
     return (size_t)(q->order->puts(q) - done);
 }

@@ -69,6 +69,8 @@ static thrum_queue_t *build(const thrum_queue_config_t *config)
         thi_free(memory, memory_size);
         return NULL;
     }
+    if (fifo)
+        thi_fifo_enlist(q);
     return q;
 }
 

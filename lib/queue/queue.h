@@ -13,18 +13,24 @@
 typedef struct thi_case_kind {
     bool (*valid)(const thrum_case_t *c);
 
+    /* What the others get as `since`: asked once for each case, before the first look at any of them. Who is
+     * awake may miss what comes and goes; so it compares. NULL (then `since` is 0) where nothing goes by
+     * itself. */
+    uint32_t (*begin)(const thrum_case_t *c);
+
     /* Does the case if that is possible now: 0, EAGAIN, or an error, with which it counts as done. */
-    int (*attempt)(const thrum_case_t *c);
+    int (*attempt)(const thrum_case_t *c, uint32_t since);
 
     /* Queues a waiter; false when the case may be possible now. */
-    bool (*enter)(const thrum_case_t *c, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index);
+    bool (*enter)(const thrum_case_t *c, uint32_t since, thi_wait_t *wait, thi_waiter_t *waiter,
+                  uint32_t index);
 
     /* After every enter that returned true. */
     void (*leave)(const thrum_case_t *c, thi_waiter_t *waiter);
 
     /* The waiter won, and has left: as attempt. A wake-up that is for one waiter only must be used here,
      * or it is lost to others. */
-    int (*won)(const thrum_case_t *c);
+    int (*won)(const thrum_case_t *c, uint32_t since);
 } thi_case_kind_t;
 
 /* A later layer makes its kind known before its first case can be made; again does nothing. */

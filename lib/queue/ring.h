@@ -70,6 +70,9 @@ typedef struct thi_ring {
     uint64_t before;       /* plus count(index): how many items went before, through all rings */
     struct thi_ring *next; /* set once the ring is sealed */
     size_t bytes;          /* of its slots, when they are pages of their own */
+    /* In the child of a fork: the indices then. Places before them were claimed by strands of the parent. */
+    uint64_t lost_puts;
+    uint64_t lost_gets;
 } thi_ring_t;
 
 /* Where the item lies in its slot, and how far slots lie apart: aligned for loads and stores of whole
@@ -188,6 +191,8 @@ static inline size_t thi_ring_claim_put(thi_ring_t *ring, size_t n, size_t item_
     for (;;) {
         *at = tail;
         if (THI_UNLIKELY((tail & (THI_CLOSED | THI_SEALED)) != 0)) {
+            /* A3: acquire; pairs with R4 of fifo.c: who is told knows what was done before the close. */
+            (void)thi_load_acquire(&ring->tail);
             *why = ESHUTDOWN;
             return 0;
         }
@@ -240,6 +245,8 @@ static inline size_t thi_ring_claim_get(thi_ring_t *ring, size_t n, size_t item_
     for (;;) {
         *at = head;
         if (THI_UNLIKELY((head & (THI_ENDED | THI_BEHIND)) != 0)) {
+            (void)thi_load_acquire(
+                &ring->head); /* A4: acquire; pairs with R5 of fifo.c, likewise */
             *why = (head & THI_ENDED) != 0 ? ESHUTDOWN : THI_STALLED;
             return 0;
         }

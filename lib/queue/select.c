@@ -13,6 +13,9 @@
  *       trace.
  *   I2  A wake-up for one waiter (an item, a place, a permit) stands for something that is there. So the
  *       winner's case is tried first; if somebody was faster, the wake-up has been used by that one.
+ *   I3  What may be over before the strand looks (an event is set and cleared) is told by comparing with what
+ *       was remembered when the select began: while the strand is awake, or claimed for another case, it is in
+ *       nobody's queue.
  */
 #include "queue/core.h"
 
@@ -29,13 +32,16 @@ static bool get_valid(const thrum_case_t *c)
     return c->object != NULL && c->item != NULL;
 }
 
-static int get_attempt(const thrum_case_t *c)
+static int get_attempt(const thrum_case_t *c, uint32_t since)
 {
+    (void)since;
     return thrum_queue_tryget(c->object, c->item);
 }
 
-static bool get_enter(const thrum_case_t *c, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index)
+static bool get_enter(const thrum_case_t *c, uint32_t since, thi_wait_t *wait, thi_waiter_t *waiter,
+                      uint32_t index)
 {
+    (void)since;
     const thi_park_t park = thi_queue_park_get(c->object);
     return thi_lot_enter(wait, waiter, index, &park);
 }
@@ -51,13 +57,16 @@ static bool put_valid(const thrum_case_t *c)
     return c->object != NULL && c->put_item != NULL;
 }
 
-static int put_attempt(const thrum_case_t *c)
+static int put_attempt(const thrum_case_t *c, uint32_t since)
 {
+    (void)since;
     return thrum_queue_tryput(c->object, c->put_item);
 }
 
-static bool put_enter(const thrum_case_t *c, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index)
+static bool put_enter(const thrum_case_t *c, uint32_t since, thi_wait_t *wait, thi_waiter_t *waiter,
+                      uint32_t index)
 {
+    (void)since;
     const thi_park_t park = thi_queue_park_put(c->object);
     return thi_lot_enter(wait, waiter, index, &park);
 }
@@ -73,15 +82,21 @@ static bool object_valid(const thrum_case_t *c)
     return c->object != NULL;
 }
 
-static int event_attempt(const thrum_case_t *c)
+static uint32_t event_begin(const thrum_case_t *c)
 {
-    return thrum_event_trywait(c->object);
+    return thi_event_generation(c->object);
 }
 
-static bool event_enter(const thrum_case_t *c, thi_wait_t *wait, thi_waiter_t *waiter,
-                        uint32_t index)
+/* Set, or set since: then it counts although it has been cleared (I3). */
+static int event_attempt(const thrum_case_t *c, uint32_t since)
 {
-    return thi_event_enter(c->object, wait, waiter, index);
+    return thi_event_let_go(c->object, since) ? 0 : EAGAIN;
+}
+
+static bool event_enter(const thrum_case_t *c, uint32_t since, thi_wait_t *wait,
+                        thi_waiter_t *waiter, uint32_t index)
+{
+    return thi_event_enter(c->object, since, wait, waiter, index);
 }
 
 static void event_leave(const thrum_case_t *c, thi_waiter_t *waiter)
@@ -90,19 +105,23 @@ static void event_leave(const thrum_case_t *c, thi_waiter_t *waiter)
 }
 
 /* Let go by a set, even if the event has been cleared since. */
-static int event_won(const thrum_case_t *c)
+static int event_won(const thrum_case_t *c, uint32_t since)
 {
     (void)c;
+    (void)since;
     return 0;
 }
 
-static int sem_attempt(const thrum_case_t *c)
+static int sem_attempt(const thrum_case_t *c, uint32_t since)
 {
+    (void)since;
     return thrum_sem_tryacquire(c->object);
 }
 
-static bool sem_enter(const thrum_case_t *c, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index)
+static bool sem_enter(const thrum_case_t *c, uint32_t since, thi_wait_t *wait, thi_waiter_t *waiter,
+                      uint32_t index)
 {
+    (void)since;
     return thi_sem_enter(c->object, wait, waiter, index);
 }
 
@@ -111,12 +130,27 @@ static void sem_leave(const thrum_case_t *c, thi_waiter_t *waiter)
     thi_sem_leave(c->object, waiter);
 }
 
-static const thi_case_kind_t get_kind = {get_valid, get_attempt, get_enter, get_leave, get_attempt};
-static const thi_case_kind_t put_kind = {put_valid, put_attempt, put_enter, put_leave, put_attempt};
-static const thi_case_kind_t event_kind = {object_valid, event_attempt, event_enter, event_leave,
-                                           event_won};
-static const thi_case_kind_t sem_kind = {object_valid, sem_attempt, sem_enter, sem_leave,
-                                         sem_attempt};
+static const thi_case_kind_t get_kind = {.valid = get_valid,
+                                         .attempt = get_attempt,
+                                         .enter = get_enter,
+                                         .leave = get_leave,
+                                         .won = get_attempt};
+static const thi_case_kind_t put_kind = {.valid = put_valid,
+                                         .attempt = put_attempt,
+                                         .enter = put_enter,
+                                         .leave = put_leave,
+                                         .won = put_attempt};
+static const thi_case_kind_t event_kind = {.valid = object_valid,
+                                           .begin = event_begin,
+                                           .attempt = event_attempt,
+                                           .enter = event_enter,
+                                           .leave = event_leave,
+                                           .won = event_won};
+static const thi_case_kind_t sem_kind = {.valid = object_valid,
+                                         .attempt = sem_attempt,
+                                         .enter = sem_enter,
+                                         .leave = sem_leave,
+                                         .won = sem_attempt};
 
 static const thi_case_kind_t *kinds[THI_CASE_KINDS] = {
     [THRUM_CASE_KIND_GET] = &get_kind,
@@ -144,7 +178,8 @@ static const thi_case_kind_t *kind_of(const thrum_case_t *c)
 
 struct place {
     uint32_t index; /* of the case that is looked at in this turn */
-    bool entered;   /* the case at this index */
+    uint32_t since; /* the other three: of the case at this index */
+    bool entered;
     thi_waiter_t waiter;
 };
 
@@ -183,13 +218,24 @@ static void shuffle(const struct selection *s)
     }
 }
 
+static void begin_all(const struct selection *s)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        const thi_case_kind_t *kind = kind_of(&s->cases[i]);
+        const bool remembers = kind != NULL && kind->begin != NULL;
+        s->places[i].since = remembers ? kind->begin(&s->cases[i]) : 0;
+        s->places[i].entered = false;
+    }
+}
+
 /* Does one of the cases: 0 or the error with which it is done; EAGAIN: none can be done. */
 static int look(struct selection *s)
 {
     for (uint32_t i = 0; i < s->n; i++) {
         const uint32_t index = s->places[i].index;
-        const thi_case_kind_t *kind = kind_of(&s->cases[index]);
-        const int err = kind != NULL ? kind->attempt(&s->cases[index]) : EAGAIN;
+        const thrum_case_t *c = &s->cases[index];
+        const thi_case_kind_t *kind = kind_of(c);
+        const int err = kind != NULL ? kind->attempt(c, s->places[index].since) : EAGAIN;
         if (err != EAGAIN) {
             s->chosen = index;
             return err;
@@ -216,7 +262,7 @@ static bool enter_all(const struct selection *s, thi_wait_t *wait)
         struct place *place = &s->places[i];
         if (kind == NULL)
             continue;
-        place->entered = kind->enter(&s->cases[i], wait, &place->waiter, i);
+        place->entered = kind->enter(&s->cases[i], place->since, wait, &place->waiter, i);
         if (!place->entered)
             return false;
     }
@@ -248,7 +294,8 @@ static int sleep_on_all(struct selection *s, thi_strand_t *self, thrum_time_t de
     if (THI_PLANT("select-forgets-the-winner"))
         return EAGAIN;
     s->chosen = thi_wait_winner(&wait);
-    return kind_of(&s->cases[s->chosen])->won(&s->cases[s->chosen]);
+    const thrum_case_t *c = &s->cases[s->chosen];
+    return kind_of(c)->won(c, s->places[s->chosen].since);
 }
 
 static int select_among(struct selection *s, thrum_time_t deadline)
@@ -281,6 +328,7 @@ static bool are_valid(const thrum_case_t *cases, size_t n)
 
 static int select_with(struct selection *s, thrum_time_t deadline, bool wait, size_t *chosen)
 {
+    begin_all(s);
     shuffle(s);
     int err = look(s);
     if (err == EAGAIN && wait)
@@ -301,8 +349,6 @@ static int select_cases(thrum_case_t *cases, size_t n, thrum_time_t deadline, bo
     s.places = n <= ON_STACK ? few : thi_alloc(n * sizeof *s.places);
     if (s.places == NULL)
         return ENOMEM;
-    for (size_t i = 0; i < n; i++)
-        s.places[i].entered = false;
     const int err = select_with(&s, deadline, wait, chosen);
     if (s.places != few)
         thi_free(s.places, n * sizeof *s.places);

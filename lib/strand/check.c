@@ -40,6 +40,14 @@ static void enter(void)
         thi_lock(&check_lock, THI_RANK_CHECK);
 }
 
+/* No call of the library is a cancellation point of pthreads, as writing is. */
+static void tell_end(void)
+{
+    const int cancel = thi_cancel_off();
+    fputs("thrum: no memory to keep track of locks; checks of locks end here\n", stderr);
+    thi_cancel_restore(cancel);
+}
+
 static void leave(void)
 {
     if (thi_current.id != 0 && thi_load_relaxed(&forking) == thi_current.id)
@@ -48,7 +56,7 @@ static void leave(void)
     told |= tell;
     thi_unlock(&check_lock, THI_RANK_CHECK);
     if (tell)
-        fputs("thrum: no memory to keep track of locks; checks of locks end here\n", stderr);
+        tell_end();
 }
 
 bool thi_check_stopped(void)

@@ -1,6 +1,7 @@
 /*
  * What is going on: who waits on what, and who waits for whom in a circle. Pictures of that are taken
- * in picture.c; here they are searched and written, under none of the library's locks.
+ * in picture.c; here they are searched and written, under none of the library's locks. Writing to a stream is
+ * a cancellation point of pthreads, and no call of the library may be one.
  */
 #include <thrum/diagnosis.h>
 
@@ -124,12 +125,14 @@ void thrum_dump_waiters(FILE *out)
     if (out == NULL)
         return;
     const int saved = errno;
+    const int cancel = thi_cancel_off();
     thi_picture_t p;
     if (thi_picture_take(&p))
         write_picture(out, &p);
     else
         fputs("thrum: no memory to see who waits\n", out);
     thi_picture_drop(&p);
+    thi_cancel_restore(cancel);
     errno = saved;
 }
 
@@ -282,22 +285,29 @@ static void write_inversions(FILE *out)
         thi_pages_unmap(orders, room * sizeof *orders);
 }
 
+/* What comes after the circles. */
+static void write_rest(FILE *out, bool taken, size_t circles)
+{
+    if (circles == 0)
+        fputs(taken ? "thrum: no deadlock\n" : "thrum: no memory to look for deadlocks\n", out);
+    write_inversions(out);
+    if (thi_check_stopped())
+        fputs("thrum: there was no memory to keep track of locks; call sites, readers and "
+              "inversions are not known\n",
+              out);
+}
+
 size_t thrum_deadlock_report(FILE *out)
 {
     const int saved = errno;
+    const int cancel = thi_cancel_off();
     thi_picture_t p;
     const bool taken = thi_picture_take_steady(&p);
     const size_t circles = taken ? find_circles(&p, out) : 0;
     thi_picture_drop(&p);
-    if (out != NULL) {
-        if (circles == 0)
-            fputs(taken ? "thrum: no deadlock\n" : "thrum: no memory to look for deadlocks\n", out);
-        write_inversions(out);
-        if (thi_check_stopped())
-            fputs("thrum: there was no memory to keep track of locks; call sites, readers and "
-                  "inversions are not known\n",
-                  out);
-    }
+    if (out != NULL)
+        write_rest(out, taken, circles);
+    thi_cancel_restore(cancel);
     errno = saved;
     return circles;
 }

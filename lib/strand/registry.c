@@ -143,6 +143,7 @@ void thi_registry_after_fork(bool child)
         return;
     fork_depth++;
     thi_fork_mark = thi_fork_mark % 15u + 1u;
-    thi_process = thi_fork_mark << THI_PROCESS_MARK_SHIFT; /* one thread again */
+    /* One thread again. */
+    thi_process = thi_fork_mark << THI_PROCESS_MARK_SHIFT | THI_PROCESS_CHILD;
     thi_strand_each(lose, thi_current.strand);
 }

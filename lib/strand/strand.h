@@ -104,6 +104,7 @@ struct thi_strand {
     uint32_t flow;           /* queue/blocking.c */
     uint64_t flow_gets;      /* queue/blocking.c */
     uint32_t yields;         /* queue/blocking.c */
+    void *later;             /* task/future.c: callbacks that it is about to call; NULL: none */
 
     /* Written by the strand around a sleep (or by who moves it to another queue), read by the
      * diagnosis at any time. `site` is NULL while it does not wait. */
@@ -179,10 +180,13 @@ void thi_strand_describe(uint32_t id, char *name, size_t size);
  * taking a lock and signing it. */
 extern uint32_t thi_fork_mark;
 
-/* What a lock's fast path has to know of the process, in one load: the mark, shifted, and whether the
- * process was seen to have more than one thread. That bit is set by whoever sees it, and stays. */
+/* What a lock's fast path has to know of the process, in one load: the mark, shifted; whether the process was
+ * seen to have more than one thread (that bit is set by whoever sees it, and stays); and whether it is the
+ * child of a fork, where a lock may bear another mark. */
 extern uint32_t thi_process;
 #define THI_PROCESS_MARK_SHIFT 16
+#define THI_PROCESS_MARK (UINT32_C(0xff) << THI_PROCESS_MARK_SHIFT)
+#define THI_PROCESS_CHILD (UINT32_C(1) << 30)
 #define THI_PROCESS_MANY (UINT32_C(1) << 31)
 
 /* True only while no other thread can exist, so that locked instructions may be left out. */
@@ -197,7 +201,8 @@ static inline bool thi_alone(uint32_t process)
 }
 
 /* Whether who holds something with that mark and signature did not survive a fork into this process.
- * Of the process before only the strand that forked lives on, and that was not about to sign. */
+ * Of the process before only the strand that forked lives on, and that was not about to sign. When it lets go
+ * it first makes the mark its process's and then takes its signature away; so the signature is read first. */
 bool thi_holder_is_lost(uint32_t mark, uint32_t owner);
 
 /* How many forks lie between the first process that used the library and this one. */

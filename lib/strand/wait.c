@@ -89,15 +89,16 @@ static int sleep_until_done(thi_wait_t *wait, thrum_time_t deadline, bool cancel
                             const thi_site_t *site, const void *object)
 {
     int err = 0;
-    uint32_t claim = thi_load_relaxed(&wait->claim); /* relaxed: A2 follows */
+    /* A2: as below. First, since on_sleep may have waited, too, and consumed the permit of this wait. */
+    uint32_t claim = thi_load_acquire(&wait->claim);
     const thrum_time_t start = thi_strand_waits(wait->strand, site, object);
-    do {
+    while ((claim & THI_WAIT_DONE) == 0) {
         err = sleep_once(wait, claim, deadline, cancellable);
         if (err != 0 && thi_wait_give_up(wait))
             break;
         err = 0;
         claim = thi_load_acquire(&wait->claim); /* A2 */
-    } while ((claim & THI_WAIT_DONE) == 0);
+    }
     thi_spin_slept(wait->strand, thi_strand_waits(wait->strand, NULL, NULL) - start);
     return err;
 }

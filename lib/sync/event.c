@@ -85,9 +85,24 @@ THI_COLD static int wait_slow(thrum_event_t *e, uint32_t word, thrum_time_t dead
     return 0;
 }
 
-bool thi_event_enter(thrum_event_t *e, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index)
+uint32_t thi_event_generation(const thrum_event_t *e)
 {
-    struct waiting w = {e, generation(thi_load_relaxed(&e->thrum_word))};
+    /* Relaxed: a set that the caller knows of is seen, and one beside it may count as before or after. */
+    return generation(thi_load_relaxed(&e->thrum_word));
+}
+
+bool thi_event_let_go(const thrum_event_t *e, uint32_t since)
+{
+    const struct waiting w = {NULL, since};
+    return let_go(&w, thi_load_acquire(&e->thrum_word)); /* A1 */
+}
+
+bool thi_event_enter(thrum_event_t *e, uint32_t since, thi_wait_t *wait, thi_waiter_t *waiter,
+                     uint32_t index)
+{
+    struct waiting w = {e, THI_PLANT("select-no-generation")
+                               ? generation(thi_load_relaxed(&e->thrum_word))
+                               : since};
     const thi_park_t park = {.site = &site, .key = e, .arg = &w, .validate = must_wait};
     return thi_lot_enter(wait, waiter, index, &park);
 }

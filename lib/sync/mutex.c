@@ -12,7 +12,7 @@
  *           HANDOFF   the mutex goes to the watcher or, when there is none, to the first in the
  *                     queue, and to nobody else: barging has gone on for long enough.
  *   owner   id of the holder; 0 when free or not known. Written by the holder only, so a strand
- *           that reads its own id does hold it.
+ *           that reads its own id does hold it. For the child of a fork see I5.
  *
  * How it is fast under contention. Taking a mutex that was last held on another processor costs a
  * cache miss for the word and more for the data; one that its last holder takes again costs nothing.
@@ -30,6 +30,8 @@
  *   I3  An unlock's last touch of the mutex is the change that clears LOCKED: in the slow path it is
  *       made under the bucket's lock, by the settle callback; what follows uses the address only.
  *   I4  A newcomer does not become the watcher while somebody is PARKED: the queue goes first.
+ *   I5  A LOCKED word with the mark of another process has not changed since the fork, and neither has the
+ *       owner: whoever unlocks it gives it the mark of this process before he takes the signature away.
  */
 #include "sync/sync.h"
 
@@ -55,7 +57,6 @@
 #define AGAIN_NS 50000     /* who waits again after less than that waits again and again */
 #define AGAIN_MAX 7u       /* 128 turns: a microsecond and a half */
 #endif
-
 #define WATCH_SKIP_MAX 63u
 
 static uint32_t owner_of(const void *object)
@@ -303,10 +304,11 @@ static bool end_watch(thrum_mutex_t *m)
 
 static bool holder_is_lost(const struct waiting *w)
 {
+    /* A3: acquire; pairs with R3: who finds the signature gone finds the new mark (I5). */
+    const uint32_t owner = thi_load_acquire(&w->m->thrum_owner);
     const uint32_t state = thi_load_relaxed(&w->m->thrum_state);
     const uint32_t mark = (state & HOLDER) >> THI_MUTEX_HOLDER_SHIFT;
-    return !w->must && (state & LOCKED) != 0 &&
-           thi_holder_is_lost(mark, thi_load_relaxed(&w->m->thrum_owner));
+    return !w->must && (state & LOCKED) != 0 && thi_holder_is_lost(mark, owner);
 }
 
 /* Sleeps in the queue. Returns 0 with the mutex, EAGAIN to try again, or an error. */
@@ -412,8 +414,21 @@ static void settle_unlock(const thi_unparked_t *found, void *arg)
     } while (!thi_cas_release(&m->thrum_state, &state, next));
 }
 
+/* A mutex that was locked before the fork becomes one of this process (I5). Relaxed: R3 publishes it. */
+THI_COLD static void adopt(thrum_mutex_t *m)
+{
+    uint32_t state = thi_load_relaxed(&m->thrum_state);
+    while ((state & LOCKED) != 0 && (state & HOLDER) != (held() & HOLDER)) {
+        if (thi_cas_relaxed(&m->thrum_state, &state, (state & ~HOLDER) | held())) {
+            thi_store_release(&m->thrum_owner, 0u); /* R3: release; pairs with A3 */
+            return;
+        }
+    }
+}
+
 THI_COLD static int unlock_slow(thrum_mutex_t *m)
 {
+    adopt(m);
     uint32_t state = thi_load_relaxed(&m->thrum_state);
     for (;;) {
         if ((state & LOCKED) == 0)
@@ -504,6 +519,12 @@ bool thi_mutex_hold_waiter(thrum_mutex_t *m)
     return false;
 }
 
+/* Without PARKED: who sleeps is found in the queue, and in the child of a fork nobody may be there. */
+bool thi_mutex_is_wanted(const thrum_mutex_t *m)
+{
+    return (live(thi_load_relaxed(&m->thrum_state)) & (LOCKED | WATCHED | HANDOFF)) != 0;
+}
+
 int thi_mutex_release(thrum_mutex_t *m)
 {
     if (THI_UNLIKELY(!thi_mutex_give_free(m)))
@@ -529,20 +550,25 @@ int thrum_mutex_init(thrum_mutex_t *m)
 void thrum_mutex_destroy(thrum_mutex_t *m)
 {
     if (m != NULL)
-        thi_check_destroys(m, &thi_mutex_site, m->thrum_state != 0);
+        thi_check_destroys(m, &thi_mutex_site, thi_mutex_is_wanted(m));
+}
+
+static inline int lock_checked(thrum_mutex_t *m, thrum_time_t deadline, const void *caller)
+{
+    if (THI_UNLIKELY(m == NULL))
+        return EINVAL;
+    thi_check_wants_until(m, &thi_mutex_site, caller, deadline);
+    const int err = acquire(m, deadline);
+    if (THI_LIKELY(err == 0))
+        thi_check_holds(m, &thi_mutex_site, caller, false);
+    else
+        thi_check_forgoes();
+    return err;
 }
 
 int thrum_mutex_lock(thrum_mutex_t *m)
 {
-    if (THI_UNLIKELY(m == NULL))
-        return EINVAL;
-    thi_check_wants(m, &thi_mutex_site, THI_CALLER);
-    const int err = acquire(m, THRUM_FOREVER);
-    if (THI_LIKELY(err == 0))
-        thi_check_holds(m, &thi_mutex_site, THI_CALLER, false);
-    else
-        thi_check_forgoes();
-    return err;
+    return lock_checked(m, THRUM_FOREVER, THI_CALLER);
 }
 
 int thrum_mutex_trylock(thrum_mutex_t *m)
@@ -557,15 +583,7 @@ int thrum_mutex_trylock(thrum_mutex_t *m)
 
 int thrum_mutex_lock_until(thrum_mutex_t *m, thrum_time_t deadline)
 {
-    if (THI_UNLIKELY(m == NULL))
-        return EINVAL;
-    thi_check_wants_until(m, &thi_mutex_site, THI_CALLER, deadline);
-    const int err = acquire(m, deadline);
-    if (THI_LIKELY(err == 0))
-        thi_check_holds(m, &thi_mutex_site, THI_CALLER, false);
-    else
-        thi_check_forgoes();
-    return err;
+    return lock_checked(m, deadline, THI_CALLER);
 }
 
 int thrum_mutex_unlock(thrum_mutex_t *m)
@@ -578,5 +596,5 @@ int thrum_mutex_unlock(thrum_mutex_t *m)
 
 bool thrum_mutex_locked(const thrum_mutex_t *m)
 {
-    return m != NULL && (thi_load_relaxed(&m->thrum_state) & LOCKED) != 0;
+    return m != NULL && (live(thi_load_relaxed(&m->thrum_state)) & (LOCKED | HANDOFF)) != 0;
 }

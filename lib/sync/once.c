@@ -11,6 +11,8 @@
  *   I1  NEW to RUNNING is one compare-and-swap: one strand runs init at a time.
  *   I2  The runner's last touch of the state is the change that leaves RUNNING; with PARKED, that is
  *       made under the bucket's lock.
+ *   I3  RUNNING with the mark of another process, the owner is as it was before the fork: a runner that forked
+ *       gives the word the mark of its new process before it takes its signature away.
  */
 #include <thrum/once.h>
 
@@ -63,11 +65,22 @@ static bool publish_parked(void *arg)
     return true;
 }
 
+/* What init began in the parent ends in this process, if init has forked (I3). Relaxed: what it publishes, R3
+ * does. */
+static void adopt(thrum_once_t *o)
+{
+    uint32_t state = thi_load_relaxed(&o->thrum_state);
+    while (state >> MARK_SHIFT != thi_fork_mark &&
+           !thi_cas_relaxed(&o->thrum_state, &state, (state & PARKED) | running())) {
+    }
+}
+
 static void publish(thrum_once_t *o, uint32_t state)
 {
     struct outcome outcome = {o, state};
     uint32_t expected = running();
-    thi_store_relaxed(&o->thrum_owner, 0u);
+    adopt(o);
+    thi_store_release(&o->thrum_owner, 0u); /* R3: release; pairs with A3 */
     /* R1: release; pairs with A1, A2. */
     if (!thi_cas_release(&o->thrum_state, &expected, state))
         thi_lot_unpark(&(thi_unpark_t){
@@ -82,9 +95,11 @@ static int run(thrum_once_t *o, int (*init)(void *), void *arg)
     return err;
 }
 
-static int wait_for_runner(thrum_once_t *o, uint32_t state)
+static int wait_for_runner(thrum_once_t *o)
 {
-    const uint32_t owner = thi_load_relaxed(&o->thrum_owner);
+    /* A3: acquire; pairs with R3: who finds the signature gone finds the new mark (I3). */
+    const uint32_t owner = thi_load_acquire(&o->thrum_owner);
+    const uint32_t state = thi_load_relaxed(&o->thrum_state);
     if (owner != 0 && owner == thi_self_id())
         return EDEADLK;
     if ((state & RUNNING) != 0 && thi_holder_is_lost(state >> MARK_SHIFT, owner))
@@ -108,7 +123,7 @@ THI_COLD static int once_slow(thrum_once_t *o, int (*init)(void *), void *arg)
         /* A2: acquire; pairs with R1, R2: a failed attempt comes before the next one. */
         if (state == NEW && thi_cas_acquire(&o->thrum_state, &state, running()))
             return run(o, init, arg);
-        const int err = state == NEW ? 0 : wait_for_runner(o, state);
+        const int err = state == NEW ? 0 : wait_for_runner(o);
         if (err != 0)
             return err;
     }

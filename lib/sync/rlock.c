@@ -81,7 +81,7 @@ int thrum_rlock_init(thrum_rlock_t *r)
 void thrum_rlock_destroy(thrum_rlock_t *r)
 {
     if (r != NULL)
-        thi_check_destroys(r, &thi_rlock_site, r->thrum_mutex.thrum_state != 0);
+        thi_check_destroys(r, &thi_rlock_site, thi_mutex_is_wanted(&r->thrum_mutex));
 }
 
 int thrum_rlock_lock(thrum_rlock_t *r)

@@ -10,7 +10,7 @@
  *             to count themselves as waiting instead
  *   waiting   readers that wait for the writer to leave; all of them are let in when it does
  *   WRITER    a writer is inside, or has closed the door and waits for the readers inside to leave
- *   mark      with WRITER: the process of the writer (see thi_fork_mark)
+ *   mark      with WRITER: the process of the writer (see thi_fork_mark, and I4)
  *   DRAINING  that writer may sleep: whoever is the last inside to leave wakes it. May be set with
  *             nobody asleep, never the other way round
  *   NEXT      the first of the waiting writers may sleep until WRITER is clear
@@ -29,6 +29,8 @@
  *   I2  WRITER is set by a strand that found it clear, in one step. It then waits for `inside` to be
  *       zero: no reader that came later stays in that count.
  *   I3  After the change that ends its hold, an unlock uses the address of the lock only.
+ *   I4  With the mark of another process, owner and closer are as they were before the fork: who ends such a
+ *       phase gives it the mark of this process before he takes the signatures away.
  */
 #include <thrum/rwlock.h>
 
@@ -83,10 +85,13 @@ static uint64_t marked_writer(void)
 /* The writer inside, or the one that has closed the door, did not survive a fork. */
 static bool writer_is_lost(const thrum_rwlock_t *l)
 {
+    /* A5: acquire; pairs with R4: who finds a signature gone finds the new mark (I4). */
+    const uint32_t owner = thi_load_acquire(&l->thrum_owner);
+    const uint32_t closer = thi_load_acquire(&l->thrum_closer);
     const uint64_t word = thi_load_relaxed(&l->thrum_word);
     const uint32_t mark = (uint32_t)((word & MARK) >> MARK_SHIFT);
-    return (word & WRITER) != 0 && thi_holder_is_lost(mark, thi_load_relaxed(&l->thrum_owner)) &&
-           thi_holder_is_lost(mark, thi_load_relaxed(&l->thrum_closer));
+    return (word & WRITER) != 0 && thi_holder_is_lost(mark, owner) &&
+           thi_holder_is_lost(mark, closer);
 }
 
 /* Three queues, told apart by their site. */
@@ -117,12 +122,28 @@ static inline uint64_t reopened(uint64_t word, uint64_t more)
     return waiting(word) != 0 ? after_phase(word, more) : word & ~(WRITER | MARK | DRAINING);
 }
 
+static bool is_inherited(uint64_t word)
+{
+    return (word & MARK) >> MARK_SHIFT != thi_fork_mark;
+}
+
+/* A phase that began before the fork becomes one of this process (I4). Relaxed: what it publishes, R4 does. */
+THI_COLD static void adopt(thrum_rwlock_t *l)
+{
+    uint64_t word = thi_load_relaxed(&l->thrum_word);
+    while (!thi_cas_relaxed(&l->thrum_word, &word, (word & ~MARK) | marked_writer())) {
+    }
+}
+
 static inline void end_phase(thrum_rwlock_t *l, uint64_t (*after)(uint64_t, uint64_t),
                              uint64_t more)
 {
     uint64_t word = thi_load_relaxed(&l->thrum_word);
-    thi_store_relaxed(&l->thrum_owner, 0u);
-    thi_store_relaxed(&l->thrum_closer, 0u);
+    if (THI_UNLIKELY(is_inherited(word)))
+        adopt(l);
+    /* R4: release; pairs with A5. */
+    thi_store_release(&l->thrum_owner, 0u);
+    thi_store_release(&l->thrum_closer, 0u);
     /* R1: release; pairs with A1 to A4. */
     while (!thi_cas_release(&l->thrum_word, &word, after(word, more))) {
     }

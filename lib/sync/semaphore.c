@@ -80,7 +80,8 @@ static int wait_in_lot(thrum_sem_t *s, thrum_time_t deadline)
         const int err = thi_lot_park(&park, deadline);
         if (err != 0 && err != EAGAIN)
             return give_up(s, err);
-        park.first = err == 0; /* woken and passed: back to the head */
+        /* Woken once and passed: back to the head, however often it is passed from now on. */
+        park.first |= err == 0;
     }
 }
 

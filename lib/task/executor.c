@@ -42,6 +42,12 @@ int thrum_executor_submit_cost(thrum_executor_t *ex, thrum_fn fn, void *arg, int
     return submit(ex, fn, arg, cost, THI_AS_MADE, f);
 }
 
+bool thi_help_in_time(const thi_strand_t *self, thrum_time_t deadline)
+{
+    const thrum_executor_t *ex = self->home;
+    return ex != NULL && deadline > thi_clock() && !ex->kind->covered((thrum_executor_t *)ex);
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Bytes
  */

@@ -123,11 +123,13 @@ void thrum_future_release(thrum_future_t *f)
  * The end
  */
 
-static struct thi_callback *reversed(struct thi_callback *list)
+/* In the order added. */
+static struct thi_callback *in_order(struct thi_callback *list, thrum_future_t *f)
 {
     struct thi_callback *first = NULL;
     while (list != NULL) {
         struct thi_callback *next = list->next;
+        list->f = f;
         list->next = first;
         first = list;
         list = next;
@@ -135,16 +137,45 @@ static struct thi_callback *reversed(struct thi_callback *list)
     return first;
 }
 
-/* In the order added, under no lock. */
+/* Under no lock. A callback of the library's own (a step) leaves the callbacks of what it ends here, in front:
+ * they are called right after it. So of a chain of steps each is called in this loop and not inside the one
+ * before, however long the chain is. */
+static void call_all(struct thi_callback *list)
+{
+    while (list != NULL) {
+        struct thi_callback *callback = list;
+        thi_strand_t *self = thi_current.strand;
+        list = callback->next;
+        if (self != NULL && callback->drop != NULL)
+            self->later = &list;
+        callback->cb(callback->f, callback->arg);
+        if (self != NULL)
+            self->later = NULL;
+        if (callback->keeps)
+            thrum_future_release(callback->f);
+        thi_block_give(callback);
+    }
+}
+
+static void leave_for_later(struct thi_callback **later, struct thi_callback *list)
+{
+    struct thi_callback *last = list;
+    while (last->next != NULL)
+        last = last->next;
+    thrum_future_retain(last->f);
+    last->keeps = true;
+    last->next = *later;
+    *later = list;
+}
+
 THI_NOINLINE static void call_back(thrum_future_t *f, struct thi_callback *list)
 {
-    list = reversed(list);
-    while (list != NULL) {
-        struct thi_callback *next = list->next;
-        list->cb(f, list->arg);
-        thi_block_give(list);
-        list = next;
-    }
+    const thi_strand_t *self = thi_current.strand;
+    list = in_order(list, f);
+    if (self != NULL && self->later != NULL)
+        leave_for_later(self->later, list);
+    else
+        call_all(list);
 }
 
 /* After the swap that ended it; `word` is what it was. */
@@ -306,15 +337,21 @@ static thi_park_t park_on(thrum_future_t *f)
         .site = &site, .key = f, .arg = f, .validate = must_wait, .cancellable = true};
 }
 
-bool thi_future_help(thrum_future_t *f, thi_strand_t *self)
+static bool may_help(const thi_strand_t *self, thrum_time_t deadline)
 {
-    thrum_executor_t *ex = thi_load_relaxed(&f->executor); /* may be gone, unless it is our own */
-    if (ex == NULL || self->home != ex || thi_strand_cancelled(self) || !thi_future_start(f))
+    return !thi_strand_cancelled(self) &&
+           (deadline == THRUM_FOREVER || thi_help_in_time(self, deadline));
+}
+
+bool thi_future_help(thrum_future_t *f, thi_strand_t *self, thrum_time_t deadline)
+{
+    /* May be gone, unless it is our own. A3: acquire; pairs with R1 of then.c. */
+    thrum_executor_t *ex = thi_load_acquire(&f->executor);
+    if (ex == NULL || self->home != ex || !may_help(self, deadline) || !thi_future_start(f))
         return false;
-    const uint32_t shields = self->shields;
-    self->shields = 0; /* are for the waiting task, and not for the one it runs */
+    const thi_midst_t midst = thi_midst_leave(self);
     ex->kind->count(ex, thi_future_run(f, self));
-    self->shields = shields;
+    thi_midst_return(self, midst);
     return true;
 }
 
@@ -341,7 +378,7 @@ THI_NOINLINE static int wait_slow(thrum_future_t *f, thrum_time_t deadline)
         return ENOMEM;
     if (thi_future_runs_on(f, self))
         return EDEADLK;
-    if (thi_future_help(f, self) || spin(f))
+    if (thi_future_help(f, self, deadline) || spin(f))
         return 0;
     thi_park_t park = park_on(f);
     const int err = thi_lot_park(&park, deadline);
@@ -448,8 +485,9 @@ static bool case_valid(const thrum_case_t *c)
     return c->object != NULL;
 }
 
-static int case_attempt(const thrum_case_t *c)
+static int case_attempt(const thrum_case_t *c, uint32_t since)
 {
+    (void)since; /* what is done stays so */
     return thrum_future_trywait(c->object);
 }
 
@@ -465,9 +503,10 @@ void thi_future_leave(thrum_future_t *f, thi_waiter_t *waiter)
     thi_lot_leave(waiter, &park);
 }
 
-static bool case_enter(const thrum_case_t *c, thi_wait_t *wait, thi_waiter_t *waiter,
-                       uint32_t index)
+static bool case_enter(const thrum_case_t *c, uint32_t since, thi_wait_t *wait,
+                       thi_waiter_t *waiter, uint32_t index)
 {
+    (void)since;
     return thi_future_enter(c->object, wait, waiter, index);
 }
 
@@ -479,7 +518,10 @@ static void case_leave(const thrum_case_t *c, thi_waiter_t *waiter)
 /* Before the first future can exist. */
 __attribute__((constructor)) static void register_case(void)
 {
-    static const thi_case_kind_t kind = {case_valid, case_attempt, case_enter, case_leave,
-                                         case_attempt};
+    static const thi_case_kind_t kind = {.valid = case_valid,
+                                         .attempt = case_attempt,
+                                         .enter = case_enter,
+                                         .leave = case_leave,
+                                         .won = case_attempt};
     thi_case_register(THRUM_CASE_KIND_FUTURE, &kind);
 }

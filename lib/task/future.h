@@ -15,8 +15,10 @@
 struct thi_callback {
     struct thi_callback *next;
     void (*cb)(thrum_future_t *f, void *arg);
-    void (*drop)(void *arg); /* when it will never be called; NULL: nothing to do */
+    void (*drop)(void *arg); /* when it will never be called; NULL: the program's, nothing to do */
     void *arg;
+    thrum_future_t *f; /* when it is to be called */
+    bool keeps;        /* with a reference to f, for those before it, too */
 };
 
 struct thrum_future {
@@ -60,8 +62,9 @@ void thi_future_finish(thrum_future_t *f, int error, void *value);
 
 bool thi_future_cancel(thrum_future_t *f);
 
-/* Runs it on the calling strand if it waits in the executor that the strand is a worker of. */
-bool thi_future_help(thrum_future_t *f, thi_strand_t *self);
+/* Runs it on the calling strand if it waits in the executor that the strand is a worker of; with a deadline, only
+ * where nobody else can (thi_help_in_time). */
+bool thi_future_help(thrum_future_t *f, thi_strand_t *self, thrum_time_t deadline);
 
 /* Whether it runs on the calling strand, which could wait for it for ever. */
 bool thi_future_runs_on(const thrum_future_t *f, const thi_strand_t *self);

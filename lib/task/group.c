@@ -12,6 +12,8 @@
  *   I1  A task is counted as spawned before it can end, and only the maker and the group's own tasks spawn.
  *       So when the parts, the shared one read in one piece, add up to 0, all have ended and none can come.
  *   I2  Counting its end is a task's last touch of the group; what follows uses the address only.
+ *   I3  maker and thrum_outer, the scope that the maker works in, are set from the first use to the end of the
+ *       wait. Only the maker and the group's tasks look at the latter: it ends with the maker's task.
  */
 #include "task/group.h"
 
@@ -102,7 +104,7 @@ int thrum_group_init(thrum_group_t *g, thrum_executor_t *executor)
     return 0;
 }
 
-/* The first call to use the group is its maker's. */
+/* The first call to use the group, or to use it again, is its maker's. */
 static thi_strand_t *make(thrum_group_t *g)
 {
     thi_strand_t *self = thi_self();
@@ -171,19 +173,30 @@ static bool must_wait(void *arg)
     return true;
 }
 
-static bool help_or_look(thrum_group_t *g)
+static bool may_help(const thrum_group_t *g, thrum_time_t deadline)
+{
+    return deadline == THRUM_FOREVER || thi_help_in_time(g->thrum_maker, deadline);
+}
+
+/* Runs what the executor has for it. When it has nothing more, only others can make more, who have it. */
+static bool help(thrum_group_t *g, thrum_time_t deadline)
 {
     thrum_executor_t *ex = g->thrum_executor;
     thi_strand_t *self = g->thrum_maker;
-    const uint32_t shields = self->shields;
+    bool ended = false;
+    const thi_midst_t midst = thi_midst_leave(self);
+    while (!(ended = has_ended(g)) && may_help(g, deadline) && ex->kind->help(ex, g)) {
+    }
+    thi_midst_return(self, midst);
+    return ended;
+}
+
+static bool look(thrum_group_t *g)
+{
     thi_spin_t spin = thi_spin_begin();
     bool ended = false;
-    self->shields = 0; /* are for the waiting task, and not for those it runs */
-    do {
-        while (!(ended = has_ended(g)) && ex->kind->help(ex, g)) {
-        }
-    } while (!ended && thi_spin_turn(&spin));
-    self->shields = shields;
+    while (!(ended = has_ended(g)) && thi_spin_turn(&spin)) {
+    }
     thi_spin_end(&spin, ended);
     return ended;
 }
@@ -193,16 +206,35 @@ static int wait_for_all(thrum_group_t *g, thrum_time_t deadline)
 {
     int why = 0;
     thi_park_t park = {.site = &site, .key = g, .arg = g, .validate = must_wait};
-    while (!help_or_look(g)) {
+    while (!help(g, deadline) && !look(g)) {
         park.cancellable = why == 0;
-        const int err = thi_lot_park(&park, why == 0 ? deadline : THRUM_FOREVER);
+        const int err = thi_lot_park(&park, deadline);
         if (err == ETIMEDOUT || err == ECANCELED) {
             why = err;
             thrum_group_cancel(g);
+            deadline =
+                THRUM_FOREVER; /* what has not started will not run; the rest was asked to stop */
         }
         thi_fetch_and_relaxed(&g->thrum_open_elsewhere, ~SLEEPER);
     }
     return why;
+}
+
+static int outcome_of(const thrum_group_t *g, int why)
+{
+    const uint32_t error = thi_load_relaxed(&g->thrum_error);
+    if (why == ETIMEDOUT)
+        return why;
+    if (error != 0)
+        return (int)error;
+    return is_cancelled(g) ? ECANCELED : 0;
+}
+
+/* I3. Whoever uses it next makes it anew, in another task perhaps. */
+static void unmake(thrum_group_t *g)
+{
+    g->thrum_scope.thrum_outer = NULL;
+    thi_store_release(&g->thrum_maker, NULL); /* R2 */
 }
 
 int thrum_group_wait_until(thrum_group_t *g, thrum_time_t deadline)
@@ -215,12 +247,9 @@ int thrum_group_wait_until(thrum_group_t *g, thrum_time_t deadline)
     if (g->thrum_maker != self)
         return EINVAL;
     const int why = has_ended(g) ? 0 : wait_for_all(g, deadline);
-    const uint32_t error = thi_load_relaxed(&g->thrum_error);
-    if (why == ETIMEDOUT)
-        return why;
-    if (error != 0)
-        return (int)error;
-    return is_cancelled(g) ? ECANCELED : 0;
+    const int err = outcome_of(g, why);
+    unmake(g);
+    return err;
 }
 
 int thrum_group_wait(thrum_group_t *g)

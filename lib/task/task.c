@@ -30,6 +30,19 @@ int thrum_reply(thrum_reply_t *reply, const void *data, size_t size)
     return 0;
 }
 
+thi_midst_t thi_midst_leave(thi_strand_t *self)
+{
+    const thi_midst_t midst = {thi_scope_enter(self, NULL), self->shields};
+    self->shields = 0;
+    return midst;
+}
+
+void thi_midst_return(thi_strand_t *self, thi_midst_t midst)
+{
+    thi_scope_enter(self, midst.scope);
+    self->shields = midst.shields;
+}
+
 static int call(thrum_future_t *f, void **value)
 {
     if (THI_LIKELY(f->bytes == NULL))
@@ -49,13 +62,23 @@ thi_outcome_t thi_future_run(thrum_future_t *f, thi_strand_t *self)
     return err == 0 ? THI_COMPLETED : THI_FAILED;
 }
 
+/* Not only when the future is freed: what is dropped may keep others, and those others. */
+static void drop(thrum_future_t *f)
+{
+    if (f->drop != NULL)
+        f->drop(f->arg);
+    f->drop = NULL;
+}
+
 static thi_outcome_t run_future(thrum_future_t *f, thi_strand_t *self)
 {
     thi_outcome_t outcome = THI_TAKEN;
     if (THI_LIKELY(thi_future_start(f)))
         outcome = thi_future_run(f, self);
-    else if (thrum_future_cancelled(f))
+    else if (thrum_future_cancelled(f)) {
         outcome = THI_CANCELLED;
+        drop(f);
+    }
     thrum_future_release(f);
     return outcome;
 }
@@ -75,14 +98,16 @@ thi_outcome_t thi_task_run(const thi_task_t *task, thi_strand_t *self)
 static thi_outcome_t end_future(thrum_future_t *f, int error)
 {
     if (error == ECANCELED)
-        return thrum_future_cancel(f) ? THI_CANCELLED : THI_TAKEN;
-    if (!thi_future_start(f))
-        return thrum_future_cancelled(f) ? THI_CANCELLED : THI_TAKEN;
-    if (f->drop != NULL)
-        f->drop(f->arg);
-    f->drop = NULL;
-    thi_future_finish(f, error, NULL);
-    return THI_FAILED;
+        (void)thrum_future_cancel(f);
+    if (error != ECANCELED && thi_future_start(f)) {
+        drop(f);
+        thi_future_finish(f, error, NULL);
+        return THI_FAILED;
+    }
+    if (!thrum_future_cancelled(f))
+        return THI_TAKEN;
+    drop(f);
+    return THI_CANCELLED;
 }
 
 thi_outcome_t thi_task_end(const thi_task_t *task, int error)

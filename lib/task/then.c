@@ -2,7 +2,8 @@
  * Then: a function of a future that has ended, with a future of its own.
  *
  * A step holds a reference to what it waits for and one to `next`, which is the future of a task like any
- * other, only that it is submitted when the first one ends.
+ * other, only that it is submitted when the first one ends. Until the step has run, or never will, it also keeps
+ * the executor, which may be destroyed before the first one ends, or while somebody ends it.
  */
 #include "task/future.h"
 
@@ -16,8 +17,22 @@ struct step {
 
 _Static_assert(sizeof(struct step) <= THI_BLOCK, "a step is a block");
 
+static struct step *make_step(thrum_executor_t *executor,
+                              int (*fn)(thrum_future_t *done, void *arg, void **result), void *arg)
+{
+    struct step *step = thi_block_take();
+    if (step == NULL)
+        return NULL;
+    *step = (struct step){.executor = executor, .fn = fn, .arg = arg};
+    if (executor != NULL)
+        executor->kind->retain(executor);
+    return step;
+}
+
 static void free_step(struct step *step)
 {
+    if (step->executor != NULL)
+        step->executor->kind->release(step->executor);
     thrum_future_release(step->done);
     thi_block_give(step);
 }
@@ -25,7 +40,11 @@ static void free_step(struct step *step)
 static int run_step(void *arg, void **result)
 {
     struct step *step = arg;
+    thi_strand_t *self = thi_current.strand;
+    void *later = self->later;
+    self->later = NULL; /* what the program ends has its callbacks called at once */
     const int err = step->fn(step->done, step->arg, result);
+    self->later = later;
     free_step(step);
     return err;
 }
@@ -54,7 +73,9 @@ static void submit_step(thrum_future_t *next, struct step *step, thrum_executor_
     if (err != 0)
         end_step(next, step, err);
     else
-        thi_store_relaxed(&next->executor, executor); /* who waits in a task of it may run it */
+        /* Who waits in a task of it may run it from now on, without having taken it from the executor.
+         * R1: release; pairs with A3 of future.c: the step is whole. */
+        thi_store_release(&next->executor, executor);
     thrum_future_release(next);
 }
 
@@ -74,9 +95,12 @@ static void first_ended(thrum_future_t *f, void *arg)
 /* What it was to follow was dropped without having ended. */
 static void first_dropped(void *arg)
 {
-    thrum_future_t *next = ((struct step *)arg)->next;
+    struct step *step = arg;
+    thrum_future_t *next = step->next;
     (void)thrum_future_cancel(next);
-    thrum_future_release(next); /* drops the step with it */
+    next->drop = NULL; /* whoever still has it need not keep the executor */
+    free_step(step);
+    thrum_future_release(next);
 }
 
 int thrum_future_then(thrum_future_t *f, thrum_executor_t *executor,
@@ -85,24 +109,21 @@ int thrum_future_then(thrum_future_t *f, thrum_executor_t *executor,
 {
     if (f == NULL || fn == NULL)
         return EINVAL;
-    struct step *step = thi_block_take();
+    struct step *step = make_step(executor, fn, arg);
     thrum_future_t *made = step != NULL ? thi_future_of_task(NULL, run_step, step) : NULL;
     if (made == NULL) {
         if (step != NULL)
-            thi_block_give(step);
+            free_step(step);
         return ENOMEM;
     }
-    *step = (struct step){.next = made, .executor = executor, .fn = fn, .arg = arg};
+    step->next = made;
     made->drop = drop_step;
     thrum_future_retain(made); /* the step may end at once */
     const int err = thi_future_add(f, first_ended, first_dropped, step);
     if (err == 0 && next != NULL)
         *next = thrum_future_retain(made);
-    if (err != 0) {
-        thi_block_give(step);
-        made->drop = NULL;
-        thrum_future_release(made);
-    }
+    if (err != 0)
+        thrum_future_release(made); /* drops the step with it */
     thrum_future_release(made);
     thrum_future_release(made);
     return err;

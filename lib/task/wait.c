@@ -41,11 +41,23 @@ static bool is_satisfied(struct many *m)
     return m->mode == THRUM_FIRST_ERROR && any_failed(m);
 }
 
-/* Runs tasks that nobody has started, if they wait for this very strand; until it is satisfied. */
-static bool help(struct many *m, thi_strand_t *self)
+/* What has not ended runs on this very strand, all of it. One that does not may end, or fail, and be enough. */
+static bool is_stuck(const struct many *m, const thi_strand_t *self)
 {
     for (size_t i = 0; i < m->n; i++)
-        if (thi_future_help(m->fs[i], self) && is_satisfied(m))
+        if (!thrum_future_done(m->fs[i]) && !thi_future_runs_on(m->fs[i], self))
+            return false;
+    return true;
+}
+
+/* Runs tasks that nobody has started, until it is satisfied; if nobody else can. Else it would miss that another one
+ * has ended, and wait for one that may need the rest of this very task. */
+static bool help(struct many *m, thi_strand_t *self, thrum_time_t deadline)
+{
+    if (!thi_help_in_time(self, deadline))
+        return false;
+    for (size_t i = 0; i < m->n; i++)
+        if (thi_future_help(m->fs[i], self, deadline) && is_satisfied(m))
             return true;
     return false;
 }
@@ -97,12 +109,9 @@ static int wait_for(struct many *m, thrum_time_t deadline)
     thi_strand_t *self = thi_self();
     if (self == NULL)
         return ENOMEM;
-    for (size_t i = 0; i < m->n; i++)
-        if (thi_future_runs_on(m->fs[i], self))
-            return EDEADLK;
     int err = 0;
-    while (err == 0 && !is_satisfied(m) && !help(m, self))
-        err = sleep_once(m, self, deadline);
+    while (err == 0 && !is_satisfied(m) && !help(m, self, deadline))
+        err = is_stuck(m, self) ? EDEADLK : sleep_once(m, self, deadline);
     return err != 0 && is_satisfied(m) ? 0 : err;
 }
 

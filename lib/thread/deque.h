@@ -14,6 +14,9 @@
  *       read the task as it was pushed. What it read otherwise it throws away; the words are atomic, so
  *       reading them is no race.
  *   I3  A smaller array is kept until the deque ends: thieves may be reading it.
+ *   I4  When the owner has lowered bottom, fenced (F1) and then looked at top, what lies between that top and
+ *       the old bottom, the task at top left out, is its alone until it raises bottom again: it may write
+ *       there, too. A thief of any of it would have to read top after that look, and so sees bottom lowered.
  */
 #include "task/task.h"
 
@@ -119,6 +122,9 @@ static inline bool thi_deque_pop_of(thi_deque_t *deque, uintptr_t owner, thi_tas
         return false;
     return thi_deque_pop(deque, task);
 }
+
+/* Owner: the newest task of that owner, from under those of others. For a moment thieves find nothing. */
+THI_COLD bool thi_deque_pop_under(thi_deque_t *deque, uintptr_t owner, thi_task_t *task);
 
 /* Anybody: the oldest task. False: there is none, or another was faster. */
 bool thi_deque_steal(thi_deque_t *deque, thi_task_t *task);

@@ -1,9 +1,10 @@
 /*
  * The thread pool as an executor: making it, submitting, statistics, the end.
  *
- * A pool lives as long as the program's reference or one of its threads. It ends when it is closing and its
- * last thread has found nothing more to do; that one ends whatever may be left (nothing, unless an init
- * has failed) and sets `gone`.
+ * A pool lives as long as it has a holder or one of its threads. It ends when it is closing and its last thread
+ * has found nothing more to do; that one ends whatever may be left (nothing, unless an init has failed) and
+ * sets `gone`. Holders have a count of their own, since after a fork the child's copies of the threads'
+ * references are nobody's.
  */
 #include <stdio.h>
 
@@ -26,21 +27,29 @@ static bool is_forked(const thi_pool_t *pool)
  * Submitting
  */
 
+static void run_outside(thi_pool_t *pool, const thi_task_t *task, thi_strand_t *self)
+{
+    const thi_outcome_t outcome = thi_task_run(task, self);
+    uint64_t *counter = outcome == THI_COMPLETED ? &pool->completed : &pool->failed;
+    if (outcome == THI_CANCELLED) /* its group was */
+        counter = &pool->cancelled;
+    thi_fetch_add_relaxed(counter, 1u);
+}
+
 static void run_here(thi_pool_t *pool, const thi_task_t *task)
 {
     thi_worker_t *worker = thi_worker_of(pool);
     thi_strand_t *self = thi_self();
-    if (worker != NULL) {
-        thi_worker_run(worker, task);
-    } else if (self == NULL) {
+    if (self == NULL) {
         (void)thi_task_end(task, ENOMEM);
-    } else {
-        const thi_outcome_t outcome = thi_task_run(task, self);
-        uint64_t *counter = outcome == THI_COMPLETED ? &pool->completed : &pool->failed;
-        if (outcome == THI_CANCELLED) /* its group was */
-            counter = &pool->cancelled;
-        thi_fetch_add_relaxed(counter, 1u);
+        return;
     }
+    const thi_midst_t midst = thi_midst_leave(self);
+    if (worker != NULL)
+        thi_worker_run(worker, task);
+    else
+        run_outside(pool, task, self);
+    thi_midst_return(self, midst);
 }
 
 /* The backlog is full. */
@@ -74,6 +83,9 @@ static int submit(thrum_executor_t *ex, const thi_task_t *task, thrum_time_t dea
         if (worker != NULL)
             return push(worker, task);
     }
+    /* Before the task is there, which may be to destroy the pool. */
+    if (THI_UNLIKELY(thi_load_relaxed(&pool->short_handed) != 0))
+        thi_standin_retry(pool);
     int err = thrum_queue_tryput(pool->queue, task);
     if (THI_UNLIKELY(err == EAGAIN))
         err = submit_when_full(pool, task, deadline);
@@ -89,15 +101,33 @@ static int spawn(thrum_executor_t *ex, const thi_task_t *task)
     return THI_LIKELY(worker != NULL) ? push(worker, task) : submit(ex, task, THI_AS_MADE);
 }
 
+/* What lies on top of the group's tasks may be anything: tasks without a group, futures that were cancelled, tasks
+ * of other groups. With nobody left to stand in, nobody would take it away. */
+THI_COLD static bool take_from_under(thi_worker_t *worker, uintptr_t owner, thi_task_t *task)
+{
+    if (thi_deque_is_empty(&worker->deque))
+        return false;
+    const uint32_t drains = thi_pool_moves(worker->pool);
+    const bool had = thi_deque_pop_under(&worker->deque, owner, task);
+    thi_pool_moved(worker->pool, drains);
+    return had;
+}
+
 static bool help(thrum_executor_t *ex, const thrum_group_t *group)
 {
     thi_task_t task;
     thi_worker_t *worker = thi_worker_of(pool_of(ex));
+    const uintptr_t owner = (uintptr_t)group | THI_OWNER_GROUP;
     if (worker == NULL ||
-        !thi_deque_pop_of(&worker->deque, (uintptr_t)group | THI_OWNER_GROUP, &task))
+        (!thi_deque_pop_of(&worker->deque, owner, &task) && !take_from_under(worker, owner, &task)))
         return false;
     thi_worker_run(worker, &task);
     return true;
+}
+
+static bool covered(thrum_executor_t *ex)
+{
+    return thi_standin_is_left(pool_of(ex));
 }
 
 static void count(thrum_executor_t *ex, thi_outcome_t outcome)
@@ -165,12 +195,24 @@ static void stats(thrum_executor_t *ex, thrum_executor_stats_t *s)
 void thi_pool_drain(thi_pool_t *pool)
 {
     thi_task_t task;
+    thi_fetch_add_relaxed(&pool->drains_begun, 1u);
+    thi_fence_heavy(); /* with the light one of thi_pool_moved: it sees that we have begun, or we its tasks */
     const int error = thi_load_acquire(&pool->broken) != 0 ? EPIPE : ECANCELED;
     while (thi_pool_take_any(pool, &task)) {
         const thi_outcome_t outcome = thi_task_end(&task, error);
         if (outcome != THI_TAKEN)
             thi_fetch_add_relaxed(outcome == THI_FAILED ? &pool->failed : &pool->cancelled, 1u);
     }
+    thi_fetch_add_acq_rel(&pool->drains_ended, 1u); /* R1: release; pairs with A1 */
+}
+
+void thi_pool_moved(thi_pool_t *pool, uint32_t drains)
+{
+    thi_pool_pushed(
+        pool); /* who looked for work meanwhile may have seen nothing; has the light fence */
+    if (THI_UNLIKELY(thi_load_relaxed(&pool->drains_begun) != drains) &&
+        !THI_PLANT("pool-drain-misses"))
+        thi_pool_drain(pool);
 }
 
 static void free_pool(thi_pool_t *pool)
@@ -185,6 +227,22 @@ void thi_pool_unref(thi_pool_t *pool)
 {
     if (thi_fetch_sub_acq_rel(&pool->refs, 1u) == 1)
         free_pool(pool);
+}
+
+static void retain(thrum_executor_t *ex)
+{
+    thi_fetch_add_relaxed(&pool_of(ex)->holders, 1u); /* relaxed: the caller has one */
+}
+
+static void release(thrum_executor_t *ex)
+{
+    thi_pool_t *pool = pool_of(ex);
+    if (thi_fetch_sub_acq_rel(&pool->holders, 1u) != 1)
+        return;
+    if (is_forked(pool)) /* its threads, and their references, are the parent's */
+        free_pool(pool);
+    else
+        thi_pool_unref(pool);
 }
 
 void thi_pool_close(thi_pool_t *pool)
@@ -210,26 +268,29 @@ static int shutdown(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline)
 static void destroy(thrum_executor_t *ex)
 {
     thi_pool_t *pool = pool_of(ex);
-    if (is_forked(pool)) { /* its threads, and their references, are the parent's */
-        (void)shutdown(ex, 0, 0);
-        free_pool(pool);
-        return;
-    }
     thi_strand_t *self = thi_self();
     if (self != NULL)
         self->shields++;
-    (void)shutdown(ex, THRUM_WAIT, THRUM_FOREVER);
+    int err = shutdown(ex, THRUM_WAIT, THRUM_FOREVER);
+    /* A thread that cannot be registered cannot sleep; it waits all the same. */
+    for (unsigned turns = 0; err == ENOMEM; turns++) {
+        thi_cpu_yield(turns);
+        err = thrum_event_wait(&pool->gone);
+    }
     if (self != NULL)
         self->shields--;
-    thi_pool_unref(pool);
+    release(ex);
 }
 
 static const thi_executor_kind_t kind = {
     .submit = submit,
     .spawn = spawn,
     .help = help,
+    .covered = covered,
     .count = count,
     .rouse = rouse,
+    .retain = retain,
+    .release = release,
     .width = width,
     .shutdown = shutdown,
     .destroy = destroy,
@@ -303,6 +364,7 @@ static thi_pool_t *build(const thrum_thread_pool_config_t *config)
     pool->made = workers;
     pool->slots = slots;
     pool->refs = 1;
+    pool->holders = 1;
     pool->fork_mark = thi_fork_mark;
     snprintf(pool->name, sizeof pool->name, "%s", config->name != NULL ? config->name : "thrum");
     int err = make_queue(pool);

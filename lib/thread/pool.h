@@ -25,8 +25,9 @@ typedef struct thi_worker {
     thi_strand_t *strand; /* NULL before it runs and after */
     uint32_t index;
     bool spare;
-    bool in_task;  /* a sleep is the task's, not its own */
-    bool searches; /* it has the pool's token for that */
+    bool in_task;    /* a sleep is the task's, not its own */
+    bool searches;   /* it has the pool's token for that */
+    uint32_t sleeps; /* it tells that it sleeps, so many times one inside the other; counted once */
     uint32_t draw;
     uint64_t completed;
     uint64_t failed;
@@ -50,9 +51,19 @@ typedef struct thi_pool {
     void *memory;
     size_t memory_size;
 
-    uint32_t refs;      /* the program's, and one for each thread */
-    uint32_t closing;   /* no more submits */
-    uint32_t broken;    /* an init has failed */
+    uint32_t refs;    /* one for the holders, and one for each thread */
+    uint32_t holders; /* the program, and steps that will be submitted (task/then.c) */
+    uint32_t closing; /* no more submits */
+
+    /* 1: a spare worker could not be started, and who submits next tries again. Written under crew_lock; here since
+     * a submit looks here anyway. */
+    uint32_t short_handed;
+    uint32_t broken; /* an init has failed */
+
+    /* Looks for what is queued, to end it (thi_pool_drain): how many have begun, and how many of them are through.
+     * Who moves tasks about, so that a look may miss them, sees by these that there was one. */
+    uint32_t drains_begun;
+    uint32_t drains_ended;
     thrum_event_t gone; /* no worker is left */
 
     THRUM_ALIGNED(2 * THI_CACHE_LINE) uint32_t sleepers; /* workers that sleep or are about to */
@@ -96,6 +107,13 @@ static inline void thi_pool_pushed(thi_pool_t *pool)
         thi_pool_wake_one(pool);
 }
 
+/* Before tasks are taken out of where they are queued, to be put back, or elsewhere; and after that. */
+static inline uint32_t thi_pool_moves(const thi_pool_t *pool)
+{
+    return thi_load_acquire(&pool->drains_ended); /* A1: acquire; pairs with R1 of pool.c */
+}
+void thi_pool_moved(thi_pool_t *pool, uint32_t drains);
+
 /* Whether a task is queued anywhere. */
 bool thi_pool_has_work(const thi_pool_t *pool);
 
@@ -112,6 +130,9 @@ void thi_pool_close(thi_pool_t *pool);
 /* Ends what is queued: cancels it, or, when the pool is broken, fails it. */
 void thi_pool_drain(thi_pool_t *pool);
 
+/* No thread is left: ends what is queued, in the place of the given worker, and says that all are gone. */
+void thi_pool_end(thi_worker_t *worker);
+
 /* Starts a worker's thread. 0 or the system's error. */
 int thi_worker_start(thi_worker_t *worker);
 
@@ -119,7 +140,9 @@ void thi_pool_unref(thi_pool_t *pool);
 
 /* standin.c */
 void thi_worker_sleeps(thi_strand_t *self, bool sleeps);
-bool thi_standin_wait(thi_worker_t *worker); /* until it is called; false: the pool ends */
+THI_COLD void thi_standin_retry(thi_pool_t *pool); /* by who submits */
+bool thi_standin_is_left(thi_pool_t *pool);        /* one could be called */
+bool thi_standin_wait(thi_worker_t *worker);       /* until it is called; false: the pool ends */
 bool thi_standin_goes_on(
     thi_worker_t *worker); /* it is still needed; false: it is no longer called */
 void thi_standins_dismiss(thi_pool_t *pool);

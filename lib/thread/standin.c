@@ -8,6 +8,10 @@
  *
  * A spare worker's thread is started when it is first needed, and then waits for its next call. All
  * numbers are under crew_lock.
+ *
+ * When it cannot be started (no memory, no more threads) there is nobody awake to try again. So `short_handed` is
+ * set, and whoever submits next tries before. For a task that came during the failed attempt there is a second
+ * one.
  */
 #include "thread/pool.h"
 
@@ -25,6 +29,15 @@ static thi_worker_t *spare_worker(thi_pool_t *pool)
         if (thi_load_relaxed(&pool->crew[i].called) == 0)
             return &pool->crew[i];
     return NULL;
+}
+
+/* Others that are awake do not count: they may be the next to sleep. */
+bool thi_standin_is_left(thi_pool_t *pool)
+{
+    thi_lock(&pool->crew_lock, THI_RANK_CREW);
+    const bool left = spare_worker(pool) != NULL;
+    thi_unlock(&pool->crew_lock, THI_RANK_CREW);
+    return left;
 }
 
 /* Under the lock: has a spare worker stand in. Returns it if its thread has to be started. */
@@ -52,7 +65,7 @@ static int start(thi_worker_t *spare)
     return err == 0 ? thi_worker_start(spare) : err;
 }
 
-/* The next sleeper will try again. True: the last thread has ended meanwhile, and was not told that it was
+/* Who submits, or sleeps next, will try again. True: the last thread has ended meanwhile, and was not told that it was
  * the last one. */
 static bool start_failed(thi_pool_t *pool, thi_worker_t *spare)
 {
@@ -60,6 +73,7 @@ static bool start_failed(thi_pool_t *pool, thi_worker_t *spare)
     spare->started = false;
     thi_store_relaxed(&spare->called, 0u);
     pool->called--;
+    thi_store_relaxed(&pool->short_handed, 1u);
     const bool last = --pool->alive == 0;
     thi_unlock(&pool->crew_lock, THI_RANK_CREW);
     return last;
@@ -70,29 +84,52 @@ static void wake_called(thi_pool_t *pool)
     thi_lot_unpark(&(thi_unpark_t){.key = pool, .site = &site, .n = THI_ALL});
 }
 
+/* False: its thread could not be started. */
+static bool call_spare(thi_pool_t *pool, bool *last)
+{
+    thi_lock(&pool->crew_lock, THI_RANK_CREW);
+    const bool nobody = awake(pool) == 0 && pool->alive != 0;
+    thi_worker_t *fresh = nobody ? call_one(pool) : NULL;
+    thi_store_relaxed(&pool->short_handed, 0u);
+    thi_unlock(&pool->crew_lock, THI_RANK_CREW);
+    if (fresh == NULL) {
+        if (nobody)
+            wake_called(pool);
+        return true;
+    }
+    if (start(fresh) == 0)
+        return true;
+    *last = start_failed(pool, fresh);
+    return false;
+}
+
 /* Nobody was awake a moment ago. Where no more can be submitted, a spare worker is called for what is
  * there only: it goes as soon as it finds nothing. True: no thread is left. */
 static bool stand_in(thi_pool_t *pool)
 {
-    if (thi_pool_is_over(pool))
+    bool last = false;
+    if (thi_pool_is_over(pool) || call_spare(pool, &last))
         return false;
-    thi_lock(&pool->crew_lock, THI_RANK_CREW);
-    const bool nobody = awake(pool) == 0 && pool->alive != 0;
-    thi_worker_t *fresh = nobody ? call_one(pool) : NULL;
-    thi_unlock(&pool->crew_lock, THI_RANK_CREW);
-    if (fresh != NULL)
-        return start(fresh) != 0 && start_failed(pool, fresh);
-    if (nobody)
-        wake_called(pool);
-    return false;
+    /* A submit during the attempt did not see that it would fail. */
+    if (!last && thi_pool_has_work(pool))
+        (void)call_spare(pool, &last);
+    return last;
+}
+
+void thi_standin_retry(thi_pool_t *pool)
+{
+    if (stand_in(pool))
+        thi_pool_end(&pool->crew[0]);
 }
 
 void thi_worker_sleeps(thi_strand_t *self, bool sleeps)
 {
-    const thi_worker_t *worker = self->post;
+    thi_worker_t *worker = self->post;
     thi_pool_t *pool = worker->pool;
     if (!worker->in_task || pool->fork_mark != thi_fork_mark)
         return;
+    if (sleeps ? worker->sleeps++ != 0 : --worker->sleeps != 0)
+        return; /* in the midst of this: the program's allocator waits, say */
     thi_lock(&pool->crew_lock, THI_RANK_CREW);
     pool->blocked = sleeps ? pool->blocked + 1 : pool->blocked - 1;
     const bool nobody = sleeps && awake(pool) == 0 && !THI_PLANT("pool-no-standin");

@@ -202,17 +202,17 @@ static void run(void *arg)
 
 static int start(struct thrum_thread *t)
 {
+    thrum_thread_retain(t); /* the thread's own, before anybody else can find it */
     int err = thi_known_add(t);
-    if (err != 0)
-        return err;
-    t->start.detached = thi_load_relaxed(&t->daemon) != 0;
-    t->forks = thi_fork_depth();
-    thrum_thread_retain(t); /* the thread's own */
-    err = thi_thread_start(&t->start);
-    if (err != 0) {
-        thi_known_remove(t, THI_THREAD_STARTING);
-        thi_thread_drop(t);
+    if (err == 0) {
+        t->start.detached = thi_load_relaxed(&t->daemon) != 0;
+        t->forks = thi_fork_depth();
+        err = thi_thread_start(&t->start);
+        if (err != 0)
+            thi_known_remove(t, THI_THREAD_STARTING);
     }
+    if (err != 0)
+        thi_thread_drop(t);
     return err;
 }
 

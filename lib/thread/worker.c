@@ -89,6 +89,8 @@ static bool steal(thi_worker_t *worker, thi_task_t *task)
     return false;
 }
 
+static void found(thi_worker_t *worker);
+
 /* The first comes back; the others go to the deque, so that others can have them. */
 static bool take_some(thi_worker_t *worker, thi_task_t *task)
 {
@@ -96,6 +98,7 @@ static bool take_some(thi_worker_t *worker, thi_task_t *task)
     thi_pool_t *pool = worker->pool;
     size_t wanted = thrum_queue_size(pool->queue) / pool->workers / 2;
     wanted = wanted < 1 || pool->config.backlog != 0 ? 1 : wanted < BATCH ? wanted : BATCH;
+    const uint32_t drains = thi_pool_moves(pool);
     /* No wait, not even a short one: it could be taken for the sleep of sleep_until_work, and given the
      * token. */
     size_t count = thi_queue_get_now(pool->queue, tasks, wanted);
@@ -105,10 +108,13 @@ static bool take_some(thi_worker_t *worker, thi_task_t *task)
     if (count == 1)
         return true;
     while (--count != 0)
-        if (!thi_deque_push(&worker->deque, &tasks[count]))
+        if (!thi_deque_push(&worker->deque, &tasks[count])) {
+            found(worker);                         /* I2 */
             thi_worker_run(worker, &tasks[count]); /* no memory: now, and out of order */
+        }
     if (!THI_PLANT("pool-takes-along"))
-        thi_pool_pushed(pool); /* who looked while we had them in our hands found them nowhere */
+        thi_pool_moved(pool,
+                       drains); /* who looked while we had them in our hands found them nowhere */
     return true;
 }
 
@@ -355,20 +361,30 @@ static void break_pool(thi_pool_t *pool)
     thi_pool_close(pool);
 }
 
-/* By the last one. Callbacks that it calls are called in a worker of the pool: they may not wait for its end. */
-static void end_leftovers(thi_worker_t *worker)
+/* Callbacks that it calls are called in a worker of the pool, which the caller is for that time: they may not
+ * wait for its end. */
+static void end_leftovers(thi_worker_t *worker, thi_strand_t *self)
+{
+    const void *home = self->home;
+    void *post = self->post;
+    self->home = worker->pool;
+    self->post = worker;
+    thi_store_release(&worker->strand, self); /* R1 */
+    thi_pool_drain(worker->pool);
+    thi_store_relaxed(&worker->strand, NULL);
+    self->home = home;
+    self->post = post;
+}
+
+void thi_pool_end(thi_worker_t *worker)
 {
     thi_pool_t *pool = worker->pool;
     thi_strand_t *self = thi_current.strand;
-    if (self != NULL) {
-        self->home = pool;
-        self->post = worker;
-    }
-    thi_pool_drain(pool);
-    if (self != NULL) {
-        self->home = NULL;
-        self->post = NULL;
-    }
+    if (self != NULL)
+        end_leftovers(worker, self);
+    else
+        thi_pool_drain(pool);
+    thrum_event_set(&pool->gone);
 }
 
 static void worker_main(void *arg)
@@ -389,10 +405,8 @@ static void worker_main(void *arg)
         thi_pool_drain(pool); /* a spare one was called for it: nobody else would come */
     }
     finish(worker);
-    if (thi_crew_leave(worker)) {
-        end_leftovers(worker);
-        thrum_event_set(&pool->gone);
-    }
+    if (thi_crew_leave(worker))
+        thi_pool_end(worker);
     thi_pool_unref(pool);
 }
 

@@ -5,6 +5,7 @@
 #if TESTS_CURL
 #include <arpa/inet.h>
 #include <curl/curl.h>
+#include <sys/socket.h>
 
 #include "patch/client.h"
 

@@ -11,11 +11,13 @@
 #include "lot_sim.c"
 #include "mutex_sim.c"
 #include "once_sim.c"
+#include "pool_cancel_sim.c"
 #include "pool_sim.c"
 #include "queue_linear_sim.c"
 #include "queue_sim.c"
 #include "rlock_sim.c"
 #include "rwlock_sim.c"
+#include "select_pulse_sim.c"
 #include "select_sim.c"
 #include "semaphore_sim.c"
 #include "strand_sim.c"
@@ -90,6 +92,8 @@ SIM_BITE(36, "queue-not-behind", "queue.a_ring_comes_back");
 SIM_BITE(37, "queue-fd-no-mark", "queue.the_descriptor_says_what_is_there");
 /* Woken for one case, and does another. */
 SIM_BITE(38, "select-forgets-the-winner", "select.a_wake_up_is_used");
+/* Set and cleared between the look and the sleep. */
+SIM_BITE(57, "select-no-generation", "select_pulse.it_finds_who_was_woken_in_vain");
 /* The last task is the owner's without a contest. */
 SIM_BITE(39, "deque-last-unclaimed", "deque.the_last_task_is_had_once");
 /* A thief may read the slot before the task is in it. */
@@ -119,14 +123,18 @@ SIM_BITE(52, "pool-spare-keeps-it", "pool.who_stood_in_passes_the_submit_on");
 /* The last one awake goes; those asleep wait for what they have pushed. */
 SIM_BITE(53, "pool-leaves-alone", "pool.shutdown_against_spawn");
 SIM_BITE(54, "pool-no-standin", "pool.a_spare_worker_stands_in");
+/* Tasks change places while thieves may still read and win them. */
+SIM_BITE(55, "deque-sorts-unclaimed", "deque.from_under_others");
+/* Taken along while what is queued is cancelled, and put where nobody looks again. */
+SIM_BITE(56, "pool-drain-misses", "pool_cancel.what_a_worker_has_taken_along");
 /* A loop sleeps over what was left before it said that it sleeps. */
-SIM_BITE(55, "port-no-recheck", "port.a_post_wakes_who_sleeps_on_the_word");
+SIM_BITE(58, "port-no-recheck", "port.a_post_wakes_who_sleeps_on_the_word");
 /* Who was let in is about to give a signal that is closed by then. */
-SIM_BITE(56, "port-leaves-visitors", "port.closing_against_posts_to_who_polls");
+SIM_BITE(59, "port-leaves-visitors", "port.closing_against_posts_to_who_polls");
 /* What a late waker has left keeps others from leaving it elsewhere. */
-SIM_BITE(57, "port-drops-post", "port.wakers_find_who_moves_between_loops_and_threads");
+SIM_BITE(60, "port-drops-post", "port.wakers_find_who_moves_between_loops_and_threads");
 /* The waker looks where the coroutine slept before; the coroutine does not look at its permit. */
-SIM_BITE(58, "coro-no-look", "port.wakers_find_who_moves_between_loops_and_threads");
+SIM_BITE(61, "coro-no-look", "port.wakers_find_who_moves_between_loops_and_threads");
 /* The waker has been trusted with a later wake-up, elsewhere, or in a port that is used again. */
-SIM_BITE(59, "coro-stays-late", "port.wakers_find_who_moves_between_loops_and_threads");
-SIM_BITE(60, "coro-port-again", "port.wakers_find_who_moves_between_loops");
+SIM_BITE(62, "coro-stays-late", "port.wakers_find_who_moves_between_loops_and_threads");
+SIM_BITE(63, "coro-port-again", "port.wakers_find_who_moves_between_loops");

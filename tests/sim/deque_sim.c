@@ -12,9 +12,11 @@
 struct dq {
     thi_deque_t deque;
     unsigned had[DEQUE_TASKS]; /* times */
+    uintptr_t owners[DEQUE_TASKS];
     unsigned pushed;
     unsigned newest_stolen; /* + 1 */
     bool over;
+    bool mixed; /* not in the order pushed any more */
 };
 
 static void dq_begin(struct dq *d)
@@ -31,19 +33,25 @@ static int dq_fn(void *arg, void **result)
     return 0;
 }
 
+static void dq_push_of(struct dq *d, uintptr_t owner)
+{
+    const unsigned n = d->pushed++;
+    const thi_task_t task = {dq_fn, &d->had[n], owner, (int64_t)n + 100};
+    d->owners[n] = owner;
+    sim_check(thi_deque_push(&d->deque, &task));
+}
+
 static void dq_push(struct dq *d)
 {
-    const uintptr_t n = d->pushed++;
-    const thi_task_t task = {dq_fn, &d->had[n], n + 1, (int64_t)n + 100};
-    sim_check(thi_deque_push(&d->deque, &task));
+    dq_push_of(d, d->pushed + 1);
 }
 
 /* A whole task, and nobody else's. Returns its number. */
 static unsigned dq_had(struct dq *d, const thi_task_t *task)
 {
-    const size_t n = (size_t)task->owner - 1;
+    const size_t n = (size_t)((unsigned *)task->arg - d->had);
     sim_check(task->fn == dq_fn && n < d->pushed);
-    sim_check(task->arg == &d->had[n] && task->cost == (int64_t)n + 100);
+    sim_check(task->owner == d->owners[n] && task->cost == (int64_t)n + 100);
     sim_check(d->had[n]++ == 0);
     return (unsigned)n;
 }
@@ -54,7 +62,7 @@ static bool dq_pop(struct dq *d)
     if (!thi_deque_pop(&d->deque, &task))
         return false;
     const unsigned n = dq_had(d, &task);
-    for (unsigned later = n + 1; later < d->pushed; later++)
+    for (unsigned later = n + 1; later < d->pushed && !d->mixed; later++)
         sim_check(d->had[later] == 1); /* it was the newest */
     return true;
 }
@@ -183,6 +191,49 @@ SIM_TEST(deque, only_the_owners_own, .tasks = 2, .dfs_bound = 3)
     dq_end(&d);
 }
 
+/* Until none is left, wherever they lie among those of others. */
+static void dq_take_all_of(struct dq *d, uintptr_t owner)
+{
+    thi_task_t task;
+    d->mixed = true;
+    while (thi_deque_pop_of(&d->deque, owner, &task) ||
+           thi_deque_pop_under(&d->deque, owner, &task))
+        sim_check(d->owners[dq_had(d, &task)] == owner);
+    const thi_task_array_t *array = d->deque.array;
+    for (int64_t i = d->deque.top; i < d->deque.bottom; i++)
+        sim_check(array->slots[i & array->mask].owner != owner);
+}
+
+SIM_TEST(deque, from_under_others, .tasks = 3, .dfs_bound = 3)
+{
+    struct dq d;
+    dq_begin(&d);
+    const unsigned tasks = 1 + sim_random(DEQUE_TASKS - 1);
+    for (unsigned i = 0; i < tasks; i++)
+        dq_push_of(&d, 1 + sim_random(2));
+    sim_spawn(dq_thief, &d);
+    if (sim_random(2) == 0)
+        sim_spawn(dq_thief, &d);
+    dq_take_all_of(&d, 1);
+    dq_push_of(&d, 2);
+    while (dq_steal(&d)) {
+    }
+    dq_end(&d);
+}
+
+SIM_TEST(deque, from_under_one, .tasks = 3, .dfs_bound = 4)
+{
+    struct dq d;
+    dq_begin(&d);
+    dq_push_of(&d, 1);
+    dq_push_of(&d, 1);
+    dq_push_of(&d, 2);
+    sim_spawn(dq_thief, &d);
+    sim_spawn(dq_thief, &d);
+    dq_take_all_of(&d, 1);
+    dq_end(&d);
+}
+
 /* No memory to grow: the push says so, and what is there stays. */
 SIM_TEST(deque, no_memory_to_grow, .tasks = 2, .dfs_bound = 2)
 {
@@ -194,6 +245,7 @@ SIM_TEST(deque, no_memory_to_grow, .tasks = 2, .dfs_bound = 2)
     thi_fault_arm(THI_FAULT_ALLOC, 1);
     const thi_task_t task = {dq_fn, &d.had[2], 3, 102};
     d.pushed = 3;
+    d.owners[2] = 3;
     const bool pushed = thi_deque_push(&d.deque, &task);
     thi_fault_arm(THI_FAULT_ALLOC, 0);
     if (!pushed) {

@@ -128,6 +128,17 @@ int thi_thread_at_exit(void (*exit_fn)(void *), void *arg)
     return 0;
 }
 
+/* The simulation's tasks are not cancelled by pthreads. */
+int thi_cancel_off(void)
+{
+    return 0;
+}
+
+void thi_cancel_restore(int state)
+{
+    (void)state;
+}
+
 static void *thread_main(void *arg)
 {
     const thi_start_t *start = arg;
@@ -201,9 +212,9 @@ void thi_pages_unmap(void *pages, size_t size)
     munmap(pages, size);
 }
 
-void thi_pages_forget(void *pages, size_t size)
+bool thi_pages_forget(void *pages, size_t size)
 {
-    madvise(pages, size, MADV_DONTNEED);
+    return !thi_fault(THI_FAULT_FORGET) && madvise(pages, size, MADV_DONTNEED) == 0;
 }
 
 /* The simulation's descriptors are numbers, and readable or not as the queue last said. */

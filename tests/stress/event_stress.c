@@ -40,18 +40,24 @@ static int wait_somehow(thrum_event_t *event, struct chance *chance)
     }
 }
 
+static void was_let_go(struct storm *s)
+{
+    CHECK(s->data == 42); /* the set is a release */
+    __atomic_fetch_add(&s->let_go, 1u, __ATOMIC_RELAXED);
+}
+
 static void waiter(struct member *self)
 {
     struct storm *s = self->shared;
     while (thi_load_relaxed(&s->over) == 0) {
         const int err = wait_somehow(&s->event, &self->chance);
         CHECK(err == 0 || err == EAGAIN || err == ETIMEDOUT);
-        if (err == 0) {
-            CHECK(s->data == 42); /* the set is a release */
-            __atomic_fetch_add(&s->let_go, 1u, __ATOMIC_RELAXED);
-        }
+        if (err == 0)
+            was_let_go(s);
         watchdog_progress();
     }
+    CHECK(thrum_event_wait(&s->event) == 0); /* in the end it stays set */
+    was_let_go(s);
 }
 
 static void run_storm(unsigned setters, unsigned waiters, thrum_time_t until)

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CHILD_SECONDS 10
+#define CHILD_SECONDS 30 /* much longer than it may take on a busy machine */
 
 /* Whether a child may start threads although threads of the parent were just starting when it was
  * forked: AddressSanitizer's own locks are not kept across a fork. */

@@ -16,7 +16,7 @@ static int count(void *arg)
     for (int i = 0; i < 30000; i++) {
         thi_lock(&g->lock, THI_RANK_CHECK);
         g->counter++;
-        if (g->yields && i % 100 == 0)
+        if (g->yields && i % 1000 == 0)
             sched_yield();
         thi_unlock(&g->lock, THI_RANK_CHECK);
     }

@@ -142,6 +142,7 @@ enum { HAMMERS = 3, FORKS = 15, CALLS = 2 };
 
 struct anvil {
     thrum_queue_t *q;
+    uint32_t warm; /* hammers that have gone through once: nothing is allocated any more */
     uint32_t stop;
 };
 
@@ -150,7 +151,7 @@ static int hammer(void *arg)
     struct anvil *a = arg;
     uint32_t items[3] = {1, 2, 3};
     size_t done = 0;
-    while (thi_load_relaxed(&a->stop) == 0) {
+    for (int round = 0; thi_load_relaxed(&a->stop) == 0; round++) {
         int err = thrum_queue_tryput(a->q, &items[0]);
         if (err == 0 || err == EAGAIN)
             err = thrum_queue_put_many(a->q, items, 3, &done, PAST);
@@ -161,6 +162,8 @@ static int hammer(void *arg)
         if (err != EAGAIN)
             return err;
         thrum_queue_task_done(a->q);
+        if (round == 0)
+            thi_fetch_add_acq_rel(&a->warm, 1u);
     }
     return 0;
 }
@@ -194,10 +197,11 @@ static int use_in_the_middle(void *arg)
 Test(queue_fork, a_child_never_hangs_on_what_the_parent_was_doing)
 {
     for (EACH_SHAPE(shape)) {
-        struct anvil a = {queue_of_numbers(shape->order, shape->capacity), 0};
+        struct anvil a = {queue_of_numbers(shape->order, shape->capacity), 0, 0};
         struct caller c[HAMMERS];
         for (int i = 0; i < HAMMERS; i++)
             caller_start(&c[i], hammer, &a);
+        await_word(&a.warm, HAMMERS);
         for (int i = 0; i < FORKS; i++) {
             const int status = child_run(use_in_the_middle, &a);
             cr_expect_eq(status, 0, "%s: %d", shape->name, status);

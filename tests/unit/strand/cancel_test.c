@@ -52,11 +52,11 @@ static int be_cancelled(void *arg)
         return EPROTO;
     thi_strand_cancel(thi_self());
     thi_strand_cancel(thi_self()); /* once is enough, twice no harm */
-    if (!thrum_cancelled() || thrum_sleep(THRUM_US(10)) != ECANCELED)
+    if (!thrum_cancelled() || thrum_sleep(THRUM_S(1000)) != ECANCELED)
         return EPROTO;
     if (thrum_shield(see_shielded, &depth, NULL) != 0 || depth != 0)
         return EPROTO;
-    return thrum_cancelled() && thrum_sleep(THRUM_US(10)) == ECANCELED ? 0 : EPROTO;
+    return thrum_cancelled() && thrum_sleep(THRUM_S(1000)) == ECANCELED ? 0 : EPROTO;
 }
 
 Test(cancel, it_stays_and_shields_nest)

@@ -35,15 +35,19 @@ static void look(thi_strand_t *strand, void *arg)
     l->found += asleep && thi_load_relaxed(&strand->object) == l->object;
 }
 
+static unsigned count_asleep(const void *object)
+{
+    struct looking l = {object, 0};
+    thi_strand_each(look, &l);
+    return l.found;
+}
+
 /* Waits until n strands have gone to sleep on the object. */
 static void await_asleep(const void *object, unsigned n)
 {
-    struct looking l = {object, 0};
-    do {
+    do
         sched_yield();
-        l.found = 0;
-        thi_strand_each(look, &l);
-    } while (l.found != n);
+    while (count_asleep(object) != n);
 }
 
 static unsigned count_of(const char *text, const char *part)
@@ -783,6 +787,7 @@ struct crosser {
     pthread_barrier_t *meet;
     pthread_t thread;
     int result;
+    uint32_t done;
 };
 
 static void *cross(void *arg)
@@ -795,6 +800,7 @@ static void *cross(void *arg)
     if (c->result == 0)
         thrum_rlock_unlock(c->second);
     thrum_rlock_unlock(c->first);
+    thi_store_release(&c->done, 1u);
     return NULL;
 }
 
@@ -847,8 +853,8 @@ Test(check, of_two_that_close_a_circle_at_once_one_is_told)
     pthread_barrier_t meet;
     pthread_barrier_init(&meet, NULL, 2);
     for (int i = 0; i < 500; i++) { /* a missed circle is a hang */
-        struct crosser x = {&a, &b, THRUM_FOREVER, &meet, 0, -1};
-        struct crosser y = {&b, &a, THRUM_FOREVER, &meet, 0, -1};
+        struct crosser x = {&a, &b, THRUM_FOREVER, &meet, 0, -1, 0};
+        struct crosser y = {&b, &a, THRUM_FOREVER, &meet, 0, -1, 0};
         start(&x);
         start(&y);
         pthread_join(x.thread, NULL);
@@ -867,7 +873,8 @@ Test(check, a_wait_that_will_time_out_makes_no_deadlock)
     struct crosser other = {.first = &b, .second = &a, .deadline = thrum_after(THRUM_MS(200))};
     thrum_rlock_lock(&a);
     start(&other);
-    await_asleep(&a, 1);
+    while (count_asleep(&a) != 1 && thi_load_acquire(&other.done) == 0) /* it may be over already */
+        sched_yield();
     cr_expect_eq(thrum_rlock_lock(&b), 0, "the other gives up, and lets this one have it");
     pthread_join(other.thread, NULL);
     cr_expect_eq(other.result, ETIMEDOUT);

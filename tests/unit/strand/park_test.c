@@ -10,6 +10,9 @@
 /* Park and unpark, and waits with their claims: what every primitive is made of. */
 TestSuite(park, .timeout = 30);
 
+/* How long a test goes on with its rounds: on a busy machine one can take as long as a hundred. */
+#define ENOUGH THRUM_S(4)
+
 static const thi_site_t site = {"test", NULL};
 
 Test(park, a_permit_that_came_first_is_not_lost)
@@ -139,7 +142,8 @@ static void begin_multi(struct multi *m)
 
 Test(park, of_many_wakers_one_wins)
 {
-    for (int round = 0; round < 500; round++) {
+    const thrum_time_t end = thrum_after(ENOUGH);
+    for (int round = 0; round < 500 && thrum_now() < end; round++) {
         struct multi m;
         struct waker w[WAKERS];
         struct caller c[WAKERS];
@@ -175,15 +179,18 @@ Test(park, one_that_gave_up_can_not_be_won)
 /* The deadline passes while it is being claimed: one of the two, and they agree on which. */
 Test(park, giving_up_and_waking_agree)
 {
+    const thrum_time_t end = thrum_after(ENOUGH);
     unsigned woken = 0;
-    for (int round = 0; round < 1000; round++) {
+    for (int round = 0; round < 1000 && (woken == 0 || thrum_now() < end); round++) {
         struct multi m;
         struct waker w = {&m, 0};
         struct caller c;
         begin_multi(&m);
         caller_start(&c, try_to_win, &w);
         caller_strand(&c);
-        const thrum_time_t deadline = thrum_after(THRUM_US(round % 30));
+        /* Mostly just as it is claimed; now and then it can hardly come first. */
+        const int64_t time = round % 100 == 99 ? THRUM_S(10) : THRUM_US(round % 30);
+        const thrum_time_t deadline = thrum_after(time);
         thi_store_release(&m.gate, 1u);
         const int err = thi_wait_sleep(&m.wait, deadline, true, &site, &m);
         cr_expect_eq(caller_join(&c), 0);
@@ -290,7 +297,8 @@ Test(park, a_wakeup_counts_from_the_moment_it_is_given)
 /* Gave up, and then a permit comes before it has left: it takes it, or leaves it to others. */
 Test(park, what_comes_while_a_strand_gives_up_is_not_lost)
 {
-    for (int round = 0; round < 200; round++) {
+    const thrum_time_t end = thrum_after(ENOUGH);
+    for (int round = 0; round < 200 && thrum_now() < end; round++) {
         thrum_sem_t s = THRUM_SEM_INIT(0);
         struct puppet *p = puppet_start(take_one_in_time, &s);
         puppet_await_asleep(p);

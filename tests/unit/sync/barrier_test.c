@@ -12,6 +12,9 @@ TestSuite(barrier, .timeout = 30);
 
 #define NOWHERE UINT_MAX
 
+/* How long a test goes on with its rounds: on a busy machine one can take as long as a hundred. */
+#define ENOUGH THRUM_S(4)
+
 struct party {
     thrum_barrier_t *b;
     thrum_time_t deadline;
@@ -115,13 +118,15 @@ Test(barrier, places_are_those_of_arrival)
 
 /* --- rounds --------------------------------------------------------------------------------------- */
 
-enum { PARTIES = 4, ROUNDS = 5000 };
+enum { PARTIES = 4, ROUNDS = 5000 }; /* at most */
 #define ALL_PLACES ((1u << PARTIES) - 1u)
 
 /* Plain memory, but for the places: the barrier and its action order it. */
 struct rounds {
     thrum_barrier_t b;
     uint32_t phase;
+    uint32_t last; /* the phase that ends it */
+    thrum_time_t end;
     uint32_t places[2]; /* taken in this round and in the one before */
     uint32_t seen[PARTIES];
     uint32_t who;
@@ -138,6 +143,8 @@ static int begin_next_round(void *arg)
         return EPROTO; /* a place went twice, or somebody is still coming out */
     r->places[(r->phase + 1) % 2] = 0;
     r->phase++;
+    if (r->phase == ROUNDS || thrum_now() >= r->end)
+        r->last = r->phase;
     return 0;
 }
 
@@ -145,7 +152,7 @@ static int go_round_and_round(void *arg)
 {
     struct rounds *r = arg;
     const uint32_t me = thi_fetch_add_relaxed(&r->who, 1u);
-    for (uint32_t i = 0; i < ROUNDS; i++) {
+    for (uint32_t i = 0; i == 0 || r->last != i; i++) {
         unsigned index = NOWHERE;
         r->seen[me] = i;
         if (thrum_barrier_wait(&r->b, &index) != 0)
@@ -160,21 +167,22 @@ static int go_round_and_round(void *arg)
 
 Test(barrier, it_is_used_back_to_back_and_places_are_a_permutation)
 {
-    struct rounds r = {.phase = 0};
+    struct rounds r = {.end = thrum_after(ENOUGH)};
     struct caller c[PARTIES];
     EXPECT_CALL(0, thrum_barrier_init(&r.b, PARTIES, begin_next_round, &r));
     for (int i = 0; i < PARTIES; i++)
         caller_start(&c[i], go_round_and_round, &r);
     for (int i = 0; i < PARTIES; i++)
         cr_expect_eq(caller_join(&c[i]), 0);
-    cr_expect_eq(r.phase, (uint32_t)ROUNDS);
+    cr_expect_eq(r.phase, r.last);
     cr_expect_not(thrum_barrier_broken(&r.b));
 }
 
 /* More strands than parties: who comes while a round is ending belongs to the next. */
 static int pass_often(void *arg)
 {
-    for (int i = 0; i < 3000; i++) {
+    const thrum_time_t end = thrum_after(ENOUGH);
+    for (int i = 0; i < 3000 && thrum_now() < end; i++) {
         if (thrum_barrier_wait(arg, NULL) != 0)
             return EPIPE;
     }
@@ -570,9 +578,8 @@ Test(barrier, a_shield_holds_cancellation_back)
 struct last_round {
     struct graveyard graves;
     void *b;
-    uint32_t gate;
-    uint32_t out; /* how many have come out of the round */
-    int rounds;
+    uint32_t gate; /* 1: the next round, 2: there is none */
+    uint32_t out;  /* how many have come out of the round */
 };
 
 static int pass_and_bury(struct last_round *l)
@@ -587,24 +594,28 @@ static int pass_and_bury(struct last_round *l)
 static int meet_again_and_again(void *arg)
 {
     struct last_round *l = arg;
-    for (int i = 0; i < l->rounds; i++) {
-        await_word(&l->gate, 1);
+    for (;;) {
+        uint32_t gate = 0;
+        while ((gate = thi_load_acquire(&l->gate)) == 0)
+            sched_yield();
+        if (gate == 2)
+            return 0;
         if (pass_and_bury(l) != 0)
             return EPIPE;
         while (thi_load_acquire(&l->out) != 2)
             sched_yield();
         thi_store_release(&l->gate, 0u);
     }
-    return 0;
 }
 
 Test(barrier, the_first_one_out_may_free_it)
 {
-    struct last_round l = {.rounds = 20000};
+    const thrum_time_t end = thrum_after(ENOUGH);
+    struct last_round l = {.gate = 0};
     struct caller c;
     graveyard_open(&l.graves);
     caller_start(&c, meet_again_and_again, &l);
-    for (int i = 0; i < l.rounds; i++) {
+    for (int i = 0; i < 20000 && thrum_now() < end; i++) {
         l.b = graveyard_rise(&l.graves, sizeof(thrum_barrier_t));
         l.out = 0;
         cr_assert_eq(thrum_barrier_init(l.b, 2, NULL, NULL), 0);
@@ -616,6 +627,7 @@ Test(barrier, the_first_one_out_may_free_it)
         cr_assert_eq(pass_and_bury(&l), 0);
         await_word(&l.gate, 0);
     }
+    thi_store_release(&l.gate, 2u);
     cr_expect_eq(caller_join(&c), 0);
     graveyard_close(&l.graves);
 }

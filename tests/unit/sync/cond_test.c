@@ -258,7 +258,8 @@ Test(cond, a_signal_wakes_one_and_no_wakeup_comes_without)
     for (int i = 0; i < WAITERS; i++)
         caller_start(&c[i], count_wakeups, &crowd);
     await_parked(&crowd.room.c, WAITERS);
-    for (int round = 0; round < 500; round++) {
+    const thrum_time_t end = thrum_after(ENOUGH);
+    for (int round = 0; round < 500 && thrum_now() < end; round++) {
         const unsigned n = (unsigned)round % (WAITERS + 1); /* never more than wait */
         const bool locked = round % 2 == 0;
         errno = ERRNO_MARK;
@@ -288,7 +289,8 @@ Test(cond, a_broadcast_wakes_each_who_waits_once)
     for (int i = 0; i < WAITERS; i++)
         caller_start(&c[i], count_wakeups, &crowd);
     await_parked(&crowd.room.c, WAITERS);
-    for (uint32_t round = 1; round <= 500; round++) {
+    const thrum_time_t end = thrum_after(ENOUGH);
+    for (uint32_t round = 1; round <= 500 && thrum_now() < end; round++) {
         if (round % 2 == 0)
             cr_assert_eq(thrum_mutex_lock(&crowd.room.m), 0);
         thrum_cond_broadcast(&crowd.room.c);
@@ -539,8 +541,9 @@ Test(cond, it_may_be_freed_by_the_last_that_a_broadcast_woke)
 {
     enum { WAITERS = 3 };
     struct graveyard graves;
+    const thrum_time_t end = thrum_after(ENOUGH);
     graveyard_open(&graves);
-    for (int round = 0; round < 1000; round++) {
+    for (int round = 0; round < 1000 && thrum_now() < end; round++) {
         struct room *room = graveyard_rise(&graves, sizeof *room);
         uint32_t left = WAITERS;
         struct lounge l = {room, &left};

@@ -98,7 +98,8 @@ Test(event, zero_memory_is_not_set)
 Test(event, a_pulse_lets_everyone_go_who_was_waiting)
 {
     enum { WAITERS = 6 };
-    for (int round = 0; round < 100; round++) {
+    const thrum_time_t end = thrum_after(ENOUGH);
+    for (int round = 0; round < 100 && thrum_now() < end; round++) {
         thrum_event_t e = THRUM_EVENT_INIT;
         struct caller c[WAITERS];
         for (int i = 0; i < WAITERS; i++)
@@ -126,7 +127,8 @@ struct pulsed {
 static int wait_for_pulses(void *arg)
 {
     struct pulsed *p = arg;
-    for (int i = 0; i < p->rounds; i++) {
+    const thrum_time_t end = thrum_after(ENOUGH);
+    for (int i = 0; i < p->rounds && thrum_now() < end; i++) {
         thi_fetch_add_relaxed(&p->waiting, 1u);
         if (thrum_event_wait(&p->e) != 0)
             return EPROTO;

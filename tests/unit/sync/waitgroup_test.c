@@ -120,7 +120,8 @@ Test(waitgroup, beyond_the_limit_is_refused)
 Test(waitgroup, the_count_may_rise_again_at_once)
 {
     enum { WAITERS = 6 };
-    for (int round = 0; round < 100; round++) {
+    const thrum_time_t end = thrum_after(ENOUGH);
+    for (int round = 0; round < 100 && thrum_now() < end; round++) {
         thrum_waitgroup_t w = THRUM_WAITGROUP_INIT;
         struct caller c[WAITERS];
         EXPECT_CALL(0, thrum_waitgroup_add(&w, 2));

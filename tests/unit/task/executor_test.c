@@ -249,7 +249,8 @@ static void shut_down_in_the_middle(unsigned flags)
     caller_start(&c, map_with_stop, &m);
     await_word(&calls.gate.inside, 1);
     EXPECT_CALL(0, thrum_executor_shutdown(pool, flags));
-    EXPECT_CALL(ESHUTDOWN, thrum_executor_map(pool, add_one, calls.args, NULL, NULL, 3, 0, SOON));
+    EXPECT_CALL(ESHUTDOWN,
+                thrum_executor_map(pool, add_one, calls.args, NULL, NULL, 3, 0, THRUM_FOREVER));
     thrum_event_set(&calls.gate.opened);
     const int err = caller_join(&c);
     cr_expect_eq(err, expect_partial() == N ? 0 : ECANCELED);

@@ -268,6 +268,7 @@ struct spawned {
     thrum_executor_t *pool;
     struct witness w;
     thrum_time_t deadline;
+    uint32_t all; /* have been spawned: a group that is cancelled before refuses the rest */
 };
 
 static int spawn_and_wait(void *arg)
@@ -277,6 +278,7 @@ static int spawn_and_wait(void *arg)
     for (int i = 0; i < 3; i++)
         if (thrum_group_spawn(&s->g, be_stopped, &s->w) != 0)
             return EPROTO;
+    thi_store_release(&s->all, 1u);
     return thrum_group_wait_until(&s->g, s->deadline);
 }
 
@@ -286,6 +288,7 @@ Test(group, it_is_cancelled_from_outside)
         struct caller c;
         struct spawned s = {.pool = pool_of(1, THRUM_POLICY_STEALING), .deadline = THRUM_FOREVER};
         caller_start(&c, spawn_and_wait, &s);
+        await_word(&s.all, 1);
         await_reaches(&s.w.inside, 1 + (uint32_t)i % 3); /* spare workers stand in */
         thrum_group_cancel(&s.g);
         thrum_group_cancel(&s.g);

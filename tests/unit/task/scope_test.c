@@ -8,6 +8,7 @@ struct world {
     thrum_future_t *inner;
     struct gate gate;
     thrum_event_t other;
+    uint32_t all; /* tasks of the inner group have been spawned */
     uint32_t ran;
     int errors[6];
 };
@@ -62,7 +63,10 @@ static int wait_for_fresh_ones(void *arg, void **result)
 
 Test(scope, a_cancelled_task_runs_no_other_while_it_waits)
 {
-    struct world w = world_of(1);
+    thrum_thread_pool_config_t config = THRUM_THREAD_POOL_CONFIG_INIT;
+    config.workers = 1;
+    config.spare_workers = SIZE_MAX; /* none: one that stood in would run them */
+    struct world w = {.pool = pool_as(&config), .gate = GATE_INIT, .other = THRUM_EVENT_INIT};
     interrupted(&w, wait_for_fresh_ones, 0);
     thrum_executor_destroy(w.pool);
     for (int i = 0; i < 5; i++)
@@ -168,6 +172,7 @@ Test(scope, a_shield_does_not_cover_the_task_that_is_run_under_it)
 static int count_stop(void *arg, void **result)
 {
     struct world *w = arg;
+    await_word(&w->all, 1); /* or its group, cancelled too early, would refuse the others */
     const int err = stop_for_ever(&w->gate.inside, result);
     if (err == ECANCELED && thrum_cancelled())
         thi_fetch_add_relaxed(&w->ran, 1u);
@@ -182,6 +187,7 @@ static int inner_group(void *arg, void **result)
     for (int i = 0; i < 3; i++)
         if (thrum_group_spawn(&g, count_stop, w) != 0)
             return EPROTO;
+    thi_store_release(&w->all, 1u);
     return thrum_group_wait(&g) == ECANCELED && thrum_group_cancelled(&g) ? EINTR : EPROTO;
 }
 

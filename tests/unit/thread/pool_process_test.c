@@ -1,3 +1,5 @@
+#include <dirent.h>
+
 #include "support/child.h"
 #include "task/work.h"
 
@@ -70,8 +72,27 @@ struct forked {
     thrum_future_t *running;
     thrum_future_t *queued;
     thrum_future_t *done;
+    thi_strand_t *maker;
     uint32_t ran;
 };
+
+static size_t threads(void)
+{
+    size_t count = 0;
+    DIR *dir = opendir("/proc/self/task");
+    while (dir != NULL && readdir(dir) != NULL)
+        count++;
+    closedir(dir);
+    return count;
+}
+
+/* The workers of a pool end a moment after it. A child may allocate, so nobody may be on his way in or out
+ * of the system when it is forked (see child.h). */
+static void await_threads(size_t n)
+{
+    while (threads() != n)
+        sched_yield();
+}
 
 static int use_a_new_one(void)
 {
@@ -116,6 +137,7 @@ static int use_copy(void *arg)
 
 Test(pool_process, a_child_has_no_workers)
 {
+    const size_t before = threads();
     for (EACH_POLICY(policy)) {
         struct gate gate = GATE_INIT;
         struct forked w = {.pool = pool_of(1, policy)};
@@ -124,6 +146,7 @@ Test(pool_process, a_child_has_no_workers)
         w.running = submitted(w.pool, hold_at, &gate);
         await_word(&gate.inside, 1);
         w.queued = submitted(w.pool, add_one, &w.ran);
+        await_threads(before + 1);
         cr_expect_eq(child_run(use_copy, &w), 0);
         thrum_event_set(&gate.opened); /* the parent's goes on */
         expect_result(w.running, 0);
@@ -149,14 +172,25 @@ static int wait_in_child(void *arg)
 
 static int fork_in_task(void *arg, void **result)
 {
+    const struct forked *w = arg;
     (void)result;
+    while (thi_load_relaxed(&w->maker->permit) != THI_PARKED)
+        sched_yield();
     return child_run(wait_in_child, arg);
 }
 
 Test(pool_process, a_task_may_fork)
 {
+    const size_t before = threads();
     for (EACH_POLICY(policy)) {
-        struct forked w = {.pool = pool_of(2, policy)};
+        struct gate gate = GATE_INIT;
+        struct forked w = {.pool = pool_of(2, policy), .maker = thi_self()};
+        for (uint32_t i = 1; i <= 2; i++) {
+            EXPECT_CALL(0, thrum_executor_submit(w.pool, hold_at, &gate, NULL));
+            await_word(&gate.inside, i);
+        }
+        await_threads(before + 2);
+        thrum_event_set(&gate.opened);
         for (int i = 0; i < 5; i++)
             expect_result(submitted(w.pool, fork_in_task, &w), 0);
         thrum_executor_destroy(w.pool);

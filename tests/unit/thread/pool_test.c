@@ -189,7 +189,8 @@ Test(pool, a_failing_init_fails_what_is_pending)
             expect_result(f[i], EPIPE);
         EXPECT_CALL(EPIPE, thrum_group_wait(&g));
         EXPECT_CALL(EPIPE, thrum_executor_submit(pool, add_one, &ran, &f[0]));
-        EXPECT_CALL(EPIPE, thrum_executor_map(pool, add_one, NULL, NULL, NULL, 3, 0, SOON));
+        EXPECT_CALL(EPIPE,
+                    thrum_executor_map(pool, add_one, NULL, NULL, NULL, 3, 0, THRUM_FOREVER));
         EXPECT_CALL(0, thrum_executor_shutdown(pool, THRUM_WAIT));
         EXPECT_CALL(EPIPE, thrum_executor_submit(pool, add_one, &ran, &f[0]));
         thrum_executor_stats(pool, &stats);
