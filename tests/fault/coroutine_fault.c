@@ -43,12 +43,36 @@ static int attempt(void *arg)
     return line;
 }
 
+static bool leaves_nothing(struct attempt *a)
+{
+    struct caller c;
+    const size_t before = thi_load_relaxed(&bytes_in_use);
+    caller_start(&c, attempt, a);
+    const int line = caller_join(&c);
+    cr_assert_eq(line, 0, "line %d", line);
+    const thrum_time_t soon = thrum_after(THRUM_MS(100)); /* threads of ours end a moment later */
+    while (thi_load_relaxed(&bytes_in_use) > before && thrum_now() < soon)
+        sched_yield();
+    return thi_load_relaxed(&bytes_in_use) <= before;
+}
+
+/* Slabs and ports are kept for good, and are made in whatever attempt finds none: so it settles, where a leak
+ * would not. */
+static void attempt_it(struct attempt *a)
+{
+    enum { MOST = 20 };
+    bool settled = false;
+    for (int i = 0; i < MOST && !settled; i++)
+        settled = leaves_nothing(a);
+    cr_assert(settled, "the %u. of kind %d: memory is lost each time", a->nth, (int)a->kind);
+}
+
 static unsigned fail_each(int (*body)(void *arg), void *arg, thi_fault_t kind)
 {
     struct attempt a = {body, arg, kind, 0, true};
     while (a.came) {
         a.nth++;
-        run_alone(attempt, &a);
+        attempt_it(&a);
     }
     return a.nth - 1;
 }
@@ -57,7 +81,7 @@ static unsigned fail_each(int (*body)(void *arg), void *arg, thi_fault_t kind)
 static void fail_all(int (*body)(void *arg), void *arg, thi_fault_t kind)
 {
     struct attempt a = {body, arg, kind, THI_FAULT_ALWAYS, true};
-    run_alone(attempt, &a);
+    attempt_it(&a);
 }
 
 static int give_three(void *arg, void **result)
@@ -401,13 +425,14 @@ Test(coroutine, loops_go_on_where_nothing_can_be_registered, .init = count_memor
 struct feeder {
     thrum_loop_t *loop;
     struct world *world;
-    uint32_t open;
+    uint32_t runs;
 };
 
 static int feed(void *arg)
 {
     struct feeder *f = arg;
     struct world *w = f->world;
+    await_word(&f->runs, 1);
     thi_fault_arm(THI_FAULT_ALLOC, 1);
     thi_fault_arm(THI_FAULT_PAGES, 1);
     for (int i = 0; i < 20; i++) {
@@ -422,14 +447,14 @@ static int feed(void *arg)
         NEED(joined == 0 || joined == ENOMEM);
         thrum_coro_release(co);
     }
-    thi_store_release(&f->open, 1u);
     thrum_loop_stop(f->loop);
     return 0;
 }
 
 static int keep_alive(void *arg, void **result)
 {
-    (void)arg, (void)result;
+    (void)result;
+    thi_store_release((uint32_t *)arg, 1u);
     return thrum_sleep(THRUM_S(3600));
 }
 
@@ -440,7 +465,7 @@ static int be_fed(void *arg)
     struct caller c;
     (void)arg;
     NEED(thrum_loop_create(&f.loop, NULL) == 0);
-    NEED(thrum_loop_go(f.loop, NULL, keep_alive, NULL, NULL) == 0);
+    NEED(thrum_loop_go(f.loop, NULL, keep_alive, &f.runs, NULL) == 0);
     caller_start(&c, feed, &f);
     NEED(thrum_loop_run(f.loop) == ECANCELED);
     const int line = caller_join(&c);
