@@ -2,6 +2,7 @@
 #define THRUM_IO_H
 
 #include <thrum/base.h>
+#include <thrum/select.h>
 #include <thrum/time.h>
 
 THRUM_BEGIN_DECLS
@@ -95,6 +96,18 @@ THRUM_API int thrum_io_poll(struct pollfd *fds, size_t n, size_t *ready, thrum_t
 
 /** Waits for one of `events`. An error or hang-up of the descriptor counts as each of them. */
 THRUM_API int thrum_io_wait(int fd, unsigned events, thrum_time_t deadline);
+
+/** For thrum_select: chosen when a read (or an accept), or a write, of the descriptor would not wait; nothing is
+ *  read or written. An error or hang-up counts as ready. A number that is no descriptor: EBADF, and none of the
+ *  cases is done. */
+#define THRUM_CASE_READ(fd)                                                                        \
+    {                                                                                              \
+        THRUM_CASE_KIND_READ, (void *)(intptr_t)(fd), NULL, NULL                                   \
+    }
+#define THRUM_CASE_WRITE(fd)                                                                       \
+    {                                                                                              \
+        THRUM_CASE_KIND_WRITE, (void *)(intptr_t)(fd), NULL, NULL                                  \
+    }
 
 /** Closes the descriptor, and wakes whoever waits on it: ECANCELED. @return 0, or an error of close(2)
  *  (EBADF; in the other cases it is closed). */

@@ -39,7 +39,9 @@ typedef enum {
     THRUM_CASE_KIND_PUT,
     THRUM_CASE_KIND_EVENT,
     THRUM_CASE_KIND_SEM,
-    THRUM_CASE_KIND_FUTURE /**< future.h */
+    THRUM_CASE_KIND_FUTURE, /**< future.h */
+    THRUM_CASE_KIND_READ,   /**< io.h */
+    THRUM_CASE_KIND_WRITE   /**< io.h */
 } thrum_case_kind_t;
 
 /** One thing to wait for. Make it by an initialiser below. */

@@ -16,6 +16,7 @@
  *   embed.c watchdog.c  a loop in a foreign loop; coroutines that do not let go
  *   loop_fork.c         what a forked child has of a loop
  *   waitfd.c io.c       waiting for descriptors, and the calls that do
+ *   select_fd.c         descriptors as cases of select
  *   blocking.c tasks.c  helper threads; a loop as an executor
  *
  * Where control is. On each thread one coroutine is current, or the thread itself, which is a coroutine
@@ -131,6 +132,7 @@ struct thi_stage {
     thrum_coro_t *stacks[THI_STACK_CLASSES];
     unsigned stacks_kept[THI_STACK_CLASSES];
     void *signal_stack;
+    struct thi_select_polls *select_polls; /* select_fd.c */
     thrum_coro_t self;
 };
 
@@ -138,6 +140,7 @@ extern _Thread_local thi_stage_t *thi_stage THI_TLS_MODEL;
 
 /* NULL: no memory. */
 thi_stage_t *thi_stage_make(void);
+void thi_select_polls_end(thi_stage_t *stage);
 
 static inline thi_stage_t *thi_stage_here(void)
 {

@@ -17,6 +17,7 @@ static void thread_ends(void *arg)
     thi_coro_settle(stage);
     thi_stack_give_all(stage);
     thi_stack_unwatch_overflow(stage->signal_stack);
+    thi_select_polls_end(stage);
     thi_stage = NULL;
     thi_free(stage, sizeof *stage);
 }

@@ -94,7 +94,7 @@ static bool reserve(thrum_loop_t *loop, int fd)
     return true;
 }
 
-static int arm(thrum_loop_t *loop, int fd, unsigned events)
+int thi_waitfd_arm(thrum_loop_t *loop, int fd, unsigned events)
 {
     int err = thi_loop_need_poller(loop);
     if (err == 0 && !reserve(loop, fd))
@@ -123,7 +123,7 @@ void thi_waitfd_ready(thrum_loop_t *loop, const thi_polled_t *polled, size_t n)
             loop->armed[fd] = 0;
             ready(fd, polled[i].ready);
             if (left != 0)
-                (void)arm(loop, fd, left);
+                (void)thi_waitfd_arm(loop, fd, left);
         }
     }
 }
@@ -132,7 +132,7 @@ void thi_waitfd_ready(thrum_loop_t *loop, const thi_polled_t *polled, size_t n)
  * Without a loop
  */
 
-static void polled_ready(thi_poll_set_t *set)
+void thi_waitfd_polled(thi_poll_set_t *set)
 {
     for (size_t i = 0; i < set->n; i++) {
         if (set->polled[i].ready != 0)
@@ -161,16 +161,19 @@ static bool always(void *arg)
     return true;
 }
 
-static thi_park_t park_at(int fd, const thi_site_t *at)
+thi_park_t thi_waitfd_park(int fd, unsigned direction)
 {
-    return (thi_park_t){.site = at, .key = key_of(fd), .validate = always, .cancellable = true};
+    return (thi_park_t){.site = direction == THI_POLL_IN ? &reading : &writing,
+                        .key = key_of(fd),
+                        .validate = always,
+                        .cancellable = true};
 }
 
 static void enter(const struct waiting *w, thi_wait_t *wait)
 {
     for (size_t i = 0; i < w->n; i++) {
-        const thi_park_t in = park_at(w->waits[i].fd, &reading);
-        const thi_park_t out = park_at(w->waits[i].fd, &writing);
+        const thi_park_t in = thi_waitfd_park(w->waits[i].fd, THI_POLL_IN);
+        const thi_park_t out = thi_waitfd_park(w->waits[i].fd, THI_POLL_OUT);
         if ((w->waits[i].events & THI_POLL_IN) != 0)
             thi_lot_enter(wait, &w->places[i].waiter[0], (uint32_t)i, &in);
         if ((w->waits[i].events & THI_POLL_OUT) != 0)
@@ -183,8 +186,8 @@ static bool leave(const struct waiting *w)
 {
     bool closed = false;
     for (size_t i = 0; i < w->n; i++) {
-        const thi_park_t in = park_at(w->waits[i].fd, &reading);
-        const thi_park_t out = park_at(w->waits[i].fd, &writing);
+        const thi_park_t in = thi_waitfd_park(w->waits[i].fd, THI_POLL_IN);
+        const thi_park_t out = thi_waitfd_park(w->waits[i].fd, THI_POLL_OUT);
         thi_waiter_t *waiter = w->places[i].waiter;
         if ((w->waits[i].events & THI_POLL_IN) != 0) {
             thi_lot_leave(&waiter[0], &in);
@@ -202,7 +205,7 @@ static int arm_all(const struct waiting *w, thrum_loop_t *loop)
 {
     int err = 0;
     for (size_t i = 0; err == 0 && i < w->n; i++)
-        err = arm(loop, w->waits[i].fd, w->waits[i].events);
+        err = thi_waitfd_arm(loop, w->waits[i].fd, w->waits[i].events);
     return err;
 }
 
@@ -219,7 +222,7 @@ static int sleep_in_loop(const struct waiting *w, thrum_loop_t *loop, thi_wait_t
 static int sleep_in_poll(const struct waiting *w, thi_strand_t *self, thi_wait_t *wait,
                          const thi_site_t *at, thrum_time_t deadline)
 {
-    thi_poll_set_t set = {w->polled, w->n, polled_ready};
+    thi_poll_set_t set = {w->polled, w->n, thi_waitfd_polled};
     for (size_t i = 0; i < w->n; i++)
         w->polled[i] = (thi_polled_t){w->waits[i].fd, w->waits[i].events, 0};
     int err = thi_thread_polls(self, &set);
@@ -246,10 +249,15 @@ static int wait_on(const struct waiting *w, thrum_time_t deadline)
     return leave(w) ? ECANCELED : err;
 }
 
+bool thi_waitfd_is_number(int fd)
+{
+    return fd >= 0 && fd < FD_MAX;
+}
+
 static bool are_numbers(const thi_fdwait_t *waits, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (waits[i].fd < 0 || waits[i].fd >= FD_MAX)
+        if (!thi_waitfd_is_number(waits[i].fd))
             return false;
     }
     return true;

@@ -16,6 +16,13 @@ typedef struct thi_fdwait {
  * closed by thrum_io_close); EBADF and other errors of the system; ENOMEM. */
 int thi_waitfd(const thi_fdwait_t *waits, size_t n, thrum_time_t deadline);
 
+/* The same in steps, for select: how a strand is queued for a descriptor and one direction; and who is to tell
+ * it, in a loop, or of those that its thread polls while it sleeps. */
+thi_park_t thi_waitfd_park(int fd, unsigned direction);
+int thi_waitfd_arm(thrum_loop_t *loop, int fd, unsigned events);
+void thi_waitfd_polled(thi_poll_set_t *set);
+bool thi_waitfd_is_number(int fd);
+
 /* Wakes whoever waits for it, for good. */
 void thi_waitfd_closed(int fd);
 

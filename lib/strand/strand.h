@@ -231,6 +231,7 @@ typedef struct thi_poll_set {
 
 int thi_thread_block(thi_strand_t *self, thrum_time_t deadline);
 void thi_thread_rouse(thi_strand_t *strand);
+int thi_thread_may_poll(thi_strand_t *self); /* what can fail of it */
 int thi_thread_polls(thi_strand_t *self, thi_poll_set_t *set);
 void thi_thread_polled(thi_strand_t *self);
 

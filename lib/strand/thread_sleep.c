@@ -44,18 +44,25 @@ void thi_thread_rouse(thi_strand_t *strand)
         thi_signal_set(signal - 1, true);
 }
 
+int thi_thread_may_poll(thi_strand_t *self)
+{
+    if (self->poll_kept != 0 && self->poll_mark == thi_fork_mark) /* not one shared with a parent */
+        return 0;
+    int fd = -1;
+    const int err = thi_signal_open(&fd);
+    if (err != 0)
+        return err;
+    self->poll_kept = fd + 1;
+    self->poll_mark = thi_fork_mark;
+    return 0;
+}
+
 /* The set's array has room for one more. */
 int thi_thread_polls(thi_strand_t *self, thi_poll_set_t *set)
 {
-    if (self->poll_kept == 0 ||
-        self->poll_mark != thi_fork_mark) { /* not one shared with a parent */
-        int fd = -1;
-        const int err = thi_signal_open(&fd);
-        if (err != 0)
-            return err;
-        self->poll_kept = fd + 1;
-        self->poll_mark = thi_fork_mark;
-    }
+    const int err = thi_thread_may_poll(self);
+    if (err != 0)
+        return err;
     self->polls = set;
     thi_store_relaxed(&self->poll_signal, self->poll_kept); /* I1 */
     return 0;
