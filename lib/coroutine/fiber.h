@@ -49,6 +49,10 @@ static inline void thi_fiber_new_stack(void *stack, size_t size)
 #define THI_FIBER_LANDS 1
 #endif
 
+/* What tells a sanitizer of a switch stands in the function that switches: the sanitizer counts calls and
+ * returns of each fiber, and a function that one fiber calls must not return in another. */
+#define THI_FIBER_INLINE static inline __attribute__((always_inline))
+
 typedef struct thi_fiber {
     thi_context_t context;
     thi_strand_t *strand;
@@ -107,7 +111,7 @@ static inline void thi_fiber_of_thread(thi_fiber_t *fiber, thi_strand_t *strand)
 /* Who was left for the fiber that runs now, on this thread. */
 extern _Thread_local thi_fiber_t *thi_fiber_left THI_TLS_MODEL;
 
-static inline void thi_fiber_tell_asan(const thi_fiber_t *self)
+THI_FIBER_INLINE void thi_fiber_tell_asan(const thi_fiber_t *self)
 {
     const void *bottom = NULL;
     size_t size = 0;
@@ -120,7 +124,7 @@ static inline void thi_fiber_tell_asan(const thi_fiber_t *self)
 #endif
 
 /* At the begin of a fiber's entry, and behind each switch. */
-static inline void thi_fiber_arrived(thi_fiber_t *self)
+THI_FIBER_INLINE void thi_fiber_arrived(thi_fiber_t *self)
 {
 #ifdef THI_ASAN
     thi_fiber_tell_asan(self);
@@ -136,7 +140,7 @@ static inline void thi_fiber_arrived(thi_fiber_t *self)
 }
 
 /* `to` is about to be the one that runs. */
-static inline void thi_fiber_announce(thi_fiber_t *from, const thi_fiber_t *to, bool last)
+THI_FIBER_INLINE void thi_fiber_announce(thi_fiber_t *from, const thi_fiber_t *to, bool last)
 {
     thi_current.strand = to->strand;
     thi_current.id = to->strand->id;
@@ -151,7 +155,7 @@ static inline void thi_fiber_announce(thi_fiber_t *from, const thi_fiber_t *to, 
 }
 
 /* Goes on in `to`; returns, with the value, when somebody comes back. */
-static inline void *thi_fiber_switch(thi_fiber_t *from, thi_fiber_t *to, void *value)
+THI_FIBER_INLINE void *thi_fiber_switch(thi_fiber_t *from, thi_fiber_t *to, void *value)
 {
     thi_fiber_announce(from, to, false);
 #ifdef THI_FIBER_LANDS
@@ -164,7 +168,7 @@ static inline void *thi_fiber_switch(thi_fiber_t *from, thi_fiber_t *to, void *v
 }
 
 /* The same for a function that returns an int; see thi_context_switch_int. */
-static inline int thi_fiber_switch_int(thi_fiber_t *from, thi_fiber_t *to, void *value)
+THI_FIBER_INLINE int thi_fiber_switch_int(thi_fiber_t *from, thi_fiber_t *to, void *value)
 {
 #ifdef THI_FIBER_LANDS
     return (int)(intptr_t)thi_fiber_switch(from, to, value);
@@ -175,8 +179,8 @@ static inline int thi_fiber_switch_int(thi_fiber_t *from, thi_fiber_t *to, void 
 }
 
 /* Goes on in `to` for good. Once the stack is not in use any more, 1 is stored in `*left` (release). */
-_Noreturn static inline void thi_fiber_leave(thi_fiber_t *from, thi_fiber_t *to, void *value,
-                                             uint32_t *left)
+_Noreturn THI_FIBER_INLINE void thi_fiber_leave(thi_fiber_t *from, thi_fiber_t *to, void *value,
+                                                uint32_t *left)
 {
     thi_fiber_announce(from, to, true);
 #ifdef THI_FIBER_LANDS
