@@ -41,20 +41,23 @@ Test(coro_stack, a_name_is_cut_off)
 
 /* --- sizes ------------------------------------------------------------------------------------------- */
 
-/* Uses that many bytes of the stack. */
-static __attribute__((noinline)) int use(size_t bytes)
+/* Uses that many bytes of the stack. Each call looks at the array of the one above: so no compiler makes one
+ * array do for all. */
+static __attribute__((noinline)) int use(size_t bytes, const volatile char *above)
 {
     volatile char here[1024];
     for (size_t i = 0; i < sizeof here; i += 64)
         here[i] = (char)i;
-    const int deeper = bytes > sizeof here + 64 ? use(bytes - sizeof here - 64) : 0;
-    return deeper + here[64];
+    const int deeper = bytes > sizeof here + 64 ? use(bytes - sizeof here - 64, here) : 0;
+    return deeper + here[64] + above[64];
 }
+
+static const char none[65];
 
 static int use_much(void *arg, void **result)
 {
     (void)result;
-    return use(*(size_t *)arg) < 0 ? EPROTO : 0;
+    return use(*(size_t *)arg, none) < 0 ? EPROTO : 0;
 }
 
 Test(coro_stack, every_size_can_be_used)
@@ -221,7 +224,7 @@ Test(coro_stack, a_loop_is_not_made_without_memory)
 static int overflow(void *arg, void **result)
 {
     (void)arg, (void)result;
-    return use((size_t)1 << 30);
+    return use((size_t)1 << 30, none);
 }
 
 struct overflowing {
