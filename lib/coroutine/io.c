@@ -98,22 +98,28 @@ static ssize_t read_file(const op_t *op)
                            : thi_fd_read(op->fd, op->buf, op->size);
 }
 
-/* The first of the pieces that is not empty, and of it what fits. */
-static ssize_t write_piece(const op_t *op)
+static ssize_t write_piece(const op_t *op, const void *data, size_t size)
 {
-    const struct iovec whole = {(void *)(uintptr_t)op->data, op->size};
-    const struct iovec *piece = op->iov != NULL ? op->iov : &whole;
-    for (int left = op->count; left > 1 && piece->iov_len == 0; left--)
-        piece++;
-    return thi_fd_write(op->fd, piece->iov_base, piece->iov_len < PIECE ? piece->iov_len : PIECE);
+    return thi_fd_write(op->fd, data, size < PIECE ? size : PIECE);
+}
+
+/* The first that is not empty. */
+static ssize_t write_first(const op_t *op)
+{
+    int i = 0;
+    while (i + 1 < op->count && op->iov[i].iov_len == 0)
+        i++;
+    return write_piece(op, op->iov[i].iov_base, op->iov[i].iov_len);
 }
 
 static ssize_t write_file(const op_t *op)
 {
-    if (!thi_fd_nonblocking(op->fd))
-        return is_ready(op->fd, THI_POLL_OUT) ? write_piece(op) : not_now();
-    return op->iov != NULL ? thi_fd_writev(op->fd, op->iov, op->count)
-                           : thi_fd_write(op->fd, op->data, op->size);
+    const bool waits = !thi_fd_nonblocking(op->fd);
+    if (waits && !is_ready(op->fd, THI_POLL_OUT))
+        return not_now();
+    if (op->iov != NULL)
+        return waits ? write_first(op) : thi_fd_writev(op->fd, op->iov, op->count);
+    return waits ? write_piece(op, op->data, op->size) : thi_fd_write(op->fd, op->data, op->size);
 }
 
 /* ------------------------------------------------------------------------------------------------
