@@ -255,7 +255,8 @@ struct thrum_loop {
     uint32_t waiting; /* how many are in the lines */
     uint32_t turns;   /* how many more may run before the loop looks around */
     uint32_t fork_mark;
-    size_t alive; /* coroutines that have not ended */
+    size_t alive;    /* coroutines that have not ended */
+    uint32_t coming; /* spawned by other threads and not among those yet; atomic */
     thrum_coro_t *youngest;
     size_t daemons;
     thi_deadlines_t deadlines;

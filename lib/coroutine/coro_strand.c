@@ -59,9 +59,12 @@ void thi_coro_wake(thi_strand_t *strand)
     thrum_coro_t *co = thi_coro_of(strand);
     const thi_stage_t *stage = thi_stage;
     thrum_loop_t *loop = stage != NULL ? stage->loop : NULL;
+    /* A3: acquire; pairs with R2 of core.h: the stage is that of who waits, or of a later life. */
+    const bool waits = thi_load_acquire(&co->state) == THI_CORO_BLOCKED;
     if (THI_LIKELY(loop != NULL && thi_load_relaxed(&co->stage) == stage &&
                    thi_load_relaxed(&co->port) == loop->port)) {
-        thi_loop_ready(loop, co); /* it is this thread's: nothing has changed meanwhile */
+        if (waits) /* it is this thread's: nothing changes meanwhile */
+            thi_loop_ready(loop, co);
         return;
     }
     thi_fence_full();                               /* I1 */

@@ -143,7 +143,6 @@ void thrum_yield(void)
 /* On the loop's thread. */
 void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co)
 {
-    thi_store_relaxed(&co->fresh, 0u);
     thi_store_relaxed(&co->stage, loop->stage);
     co->error = 0;
     loop->alive++;
@@ -170,15 +169,18 @@ void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co)
 }
 
 /* To the loop's thread. A waker that is late by the record's last life may have it in hand: then it is that
- * one's to leave it where it belongs. False: the loop is gone. */
+ * one's to leave it where it belongs, and the loop, which counts it, does not end before. False: the loop is
+ * gone. */
 static bool send(thrum_loop_t *loop, thrum_coro_t *co)
 {
     thi_store_relaxed(&co->stage, NULL);
-    /* R1: release; pairs with A1 of take_post: all of it is there. */
+    thi_fetch_add_acq_rel(&loop->coming, 1u);
+    /* R1: release; pairs with A1 of admits: all of it is there. */
     thi_store_release(&co->fresh, 1u);
     if (thi_swap_acq_rel(&co->posted, 1u) != 0 || thi_port_post(loop->port, co))
         return true;
     thi_store_release(&co->posted, 0u);
+    thi_fetch_sub_acq_rel(&loop->coming, 1u);
     return false;
 }
 
@@ -192,7 +194,7 @@ int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, th
         return ENOMEM;
     made->loop = loop;
     made->loops = true;
-    thi_store_relaxed(&made->port, loop->port);
+    thi_store_release(&made->port, loop->port); /* R2: release; pairs with A3 of admits */
     made->refs = co != NULL ? 2 : 1;
     if (stage != NULL && stage->loop == loop) {
         thi_loop_admit(loop, made);

@@ -29,9 +29,12 @@ static void begin_anew(thrum_loop_t *loop)
     thi_port_t *port = loop->port;
     for (thrum_coro_t *co = port->inbox, *next = NULL; co != NULL; co = next) {
         next = co->next_post;
-        if (co->fresh != 0 && co->port == port)
+        if (co->fresh != 0 && co->port == port) {
+            co->fresh = 0;
             thi_loop_admit(loop, co); /* to be lost like the others */
+        }
     }
+    loop->coming = 0;
     for (unsigned level = 0; level < THI_LEVELS; level++)
         loop->lines[level] = (thi_line_t){NULL, NULL};
     loop->waiting = 0;

@@ -25,18 +25,30 @@ static bool waits_here(const thrum_loop_t *loop, const thrum_coro_t *co)
            thi_load_relaxed(&co->stage) == loop->stage;
 }
 
+/* Takes it in if it is new here. It may be in another life by now, and new in another loop: `fresh` is that
+ * of the life whose port was read, or of a later one, for it is read again, and by one only. */
+static bool admits(thrum_loop_t *loop, thrum_coro_t *co)
+{
+    /* A1: acquire; pairs with R1 of loop.c. */
+    if (thi_load_acquire(&co->fresh) == 0 ||
+        thi_load_acquire(&co->port) != loop->port || /* A3: acquire; pairs with R2 of loop.c */
+        thi_swap_acq_rel(&co->fresh, 0u) == 0)
+        return false;
+    thi_fetch_sub_acq_rel(&loop->coming, 1u);
+    thi_loop_admit(loop, co);
+    return true;
+}
+
 static void take_post(thrum_loop_t *loop)
 {
     thrum_coro_t *co = thi_port_take(loop->port);
     for (thrum_coro_t *next = NULL; co != NULL; co = next) {
         next = co->next_post;
         thi_swap_acq_rel(&co->posted, 0u); /* whoever comes from now on leaves it anew */
-        /* A1: acquire; pairs with R1 of loop.c. */
-        const bool fresh = thi_load_acquire(&co->fresh) != 0;
+        if (admits(loop, co))
+            continue;
         if (thi_load_relaxed(&co->port) != loop->port)
             thi_coro_wake(&co->strand); /* it was left by somebody who was late */
-        else if (fresh)
-            thi_loop_admit(loop, co);
         else if (waits_here(loop, co))
             thi_loop_ready(loop, co);
     }
@@ -177,12 +189,17 @@ static void cancel_coroutines(const thrum_loop_t *loop, bool all)
     }
 }
 
+static bool is_empty(const thrum_loop_t *loop)
+{
+    return loop->alive == 0 && thi_load_acquire(&loop->coming) == 0;
+}
+
 static bool is_over(thrum_loop_t *loop)
 {
     if (loop->alive > loop->daemons)
         return false;
     cancel_coroutines(loop, false);
-    return loop->alive == 0;
+    return is_empty(loop);
 }
 
 /* One look and one line, and a sleep until the deadline if there is nothing to do: false when it is over. */
@@ -325,7 +342,7 @@ static void run_out(thrum_loop_t *loop)
         take_post(loop);
         cancel_coroutines(loop, true);
         thi_store_relaxed(&loop->port->stop, 0u);
-    } while (loop->alive != 0 && turn(loop, THRUM_FOREVER) && loop->alive != 0);
+    } while (!is_empty(loop) && turn(loop, THRUM_FOREVER) && !is_empty(loop));
 }
 
 void thrum_loop_destroy(thrum_loop_t *loop)
