@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <string>
 
 #include "coroutine_peers.h"
 
@@ -227,6 +228,19 @@ double pthread_sleeps()
     return seconds * fewer;
 }
 
+#ifdef BENCH_GO_SLEEPS
+/* A program of its own, which measures itself: on all processors, as Go does. */
+double go_sleeps()
+{
+    const std::string command = BENCH_GO_SLEEPS " " + std::to_string(options.sleepers);
+    double seconds = -1;
+    FILE *told = popen(command.c_str(), "r");
+    must(told != nullptr);
+    const bool whole = std::fscanf(told, "%lf", &seconds) == 1;
+    return pclose(told) == 0 && whole ? seconds : -1;
+}
+#endif
+
 void add_sleeps()
 {
     const Workload w = {
@@ -237,6 +251,9 @@ void add_sleeps()
         "times a hundred."};
     add_apart(w, "thrum", "seconds", thrum_sleeps);
     add_apart(w, "pthreads", "seconds", pthread_sleeps);
+#ifdef BENCH_GO_SLEEPS
+    add_apart(w, "go", "seconds", go_sleeps);
+#endif
 }
 
 } // namespace

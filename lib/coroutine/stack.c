@@ -19,14 +19,15 @@
 
 #define SLAB_BYTES ((size_t)16 * 1024 * 1024)
 #define KEPT_MAX 1024u
-#define BATCH 32u
+#define BATCH THI_RANGES_MAX
 #define COLORS 16u
 
 struct slab {
     struct slab *before;
     unsigned char *base;
     size_t slots;
-    size_t cut; /* slots that were handed out */
+    size_t cut;     /* slots that were handed out */
+    size_t guarded; /* slots whose guard is there: at least those that were cut, or it failed */
     unsigned class;
 };
 
@@ -93,13 +94,30 @@ static struct slab *make_slab(unsigned class)
         return NULL;
     }
     unsigned char *base = (unsigned char *)(((uintptr_t)pages + size - 1) & ~(uintptr_t)(size - 1));
-    *slab = (struct slab){slabs, base, slots, 0, class};
+    *slab = (struct slab){slabs, base, slots, 0, 0, class};
     thi_store_release(&slabs, slab); /* R1: release; pairs with A1 */
     return slab;
 }
 
-/* Under the lock: the next slot of a slab, with its place there. */
-static unsigned char *cut_slot(unsigned class, size_t *place)
+/* Under the lock. Some ahead: the more the more there are. False: the next one has none. */
+static bool guard_some(struct slab *slab)
+{
+    thi_range_t ranges[THI_RANGES_MAX];
+    const size_t size = slot_size(slab->class);
+    size_t n = slab->cut + 1 < BATCH ? slab->cut + 1 : BATCH;
+    if (slab->cut < slab->guarded)
+        return true;
+    n = n < slab->slots - slab->cut ? n : slab->slots - slab->cut;
+    for (size_t i = 0; i < n; i++)
+        ranges[i] = (thi_range_t){slab->base + (slab->cut + i) * size, thi_page_size()};
+    if (!thi_pages_guard_all(ranges, n))
+        return false;
+    slab->guarded = slab->cut + n;
+    return true;
+}
+
+/* Under the lock: the next slot of a slab, with its place there, and whether it is guarded. */
+static unsigned char *cut_slot(unsigned class, size_t *place, bool *guarded)
 {
     struct slab *slab = open_slab[class];
     if (slab == NULL || slab->cut == slab->slots)
@@ -107,6 +125,7 @@ static unsigned char *cut_slot(unsigned class, size_t *place)
     if (slab == NULL)
         return NULL;
     *place = slab->cut;
+    *guarded = guard_some(slab);
     return slab->base + slab->cut++ * slot_size(class);
 }
 
@@ -126,11 +145,11 @@ static thrum_coro_t *record_in(unsigned char *slot, unsigned class, size_t place
 }
 
 /* A slot that could not be guarded or registered is tried again by whoever takes it next. */
-static thrum_coro_t *complete(thrum_coro_t *co)
+static thrum_coro_t *complete(thrum_coro_t *co, bool guarded)
 {
     if (co->registered)
         return co;
-    if (!thi_pages_guard(slot_of(co), thi_page_size()) ||
+    if ((!guarded && !thi_pages_guard(slot_of(co), thi_page_size())) ||
         thi_strand_register(&co->strand, &thi_coro_kind) != 0) {
         put_into_depot(co);
         return NULL;
@@ -145,12 +164,13 @@ THI_NOINLINE static thrum_coro_t *take_slow(thi_stage_t *stage, unsigned class)
 {
     size_t place = 0;
     unsigned char *slot = NULL;
+    bool guarded = false;
     thi_lock(&lock, THI_RANK_STACKS);
     thrum_coro_t *co = depot[class];
     if (co != NULL)
         depot[class] = co->next;
     else
-        slot = cut_slot(class, &place);
+        slot = cut_slot(class, &place, &guarded);
     while (stage != NULL && depot[class] != NULL && depot[class]->registered &&
            stage->stacks_kept[class] < BATCH) {
         thrum_coro_t *more = depot[class];
@@ -164,7 +184,7 @@ THI_NOINLINE static thrum_coro_t *take_slow(thi_stage_t *stage, unsigned class)
         co = record_in(slot, class, place);
         co->class = (uint8_t) class;
     }
-    return co != NULL ? complete(co) : NULL;
+    return co != NULL ? complete(co, guarded) : NULL;
 }
 
 thrum_coro_t *thi_stack_take(thi_stage_t *stage, unsigned class)
@@ -181,38 +201,54 @@ thrum_coro_t *thi_stack_take(thi_stage_t *stage, unsigned class)
  * Giving them back
  */
 
-/* Keeps the page that the record is on, and what the coroutine has lately used beside it. */
-static void forget(thrum_coro_t *co)
+/* All but the page that the record is on, and what the coroutine has lately used beside it. */
+static thi_range_t rest_of(const thrum_coro_t *co)
 {
     unsigned char *low = thi_stack_low(co);
     unsigned char *page = (unsigned char *)((uintptr_t)co & ~(uintptr_t)(thi_page_size() - 1));
-    if (page > low)
-        thi_pages_forget(low, (size_t)(page - low));
+    return (thi_range_t){low, page > low ? (size_t)(page - low) : 0};
+}
+
+/* Some that the stage has kept, the newest first. */
+static void give_some(thi_stage_t *stage, unsigned class)
+{
+    thi_range_t rests[BATCH];
+    size_t n = 0;
+    thrum_coro_t *first = stage->stacks[class];
+    thrum_coro_t *last = NULL;
+    for (thrum_coro_t *co = first; co != NULL && n < BATCH; co = co->next) {
+        rests[n++] = rest_of(co);
+        last = co;
+    }
+    stage->stacks[class] = last->next;
+    stage->stacks_kept[class] -= (uint32_t)n;
+    thi_pages_forget_all(rests, n);
+    thi_lock(&lock, THI_RANK_STACKS);
+    last->next = depot[class];
+    depot[class] = first;
+    thi_unlock(&lock, THI_RANK_STACKS);
 }
 
 void thi_stack_give(thi_stage_t *stage, thrum_coro_t *co)
 {
     const unsigned class = co->class;
-    if (THI_UNLIKELY(stage == NULL || stage->stacks_kept[class] >= KEPT_MAX)) {
-        forget(co);
+    if (THI_UNLIKELY(stage == NULL)) {
+        const thi_range_t rest = rest_of(co);
+        thi_pages_forget_all(&rest, 1);
         put_into_depot(co);
         return;
     }
     co->next = stage->stacks[class];
     stage->stacks[class] = co;
-    stage->stacks_kept[class]++;
+    if (THI_UNLIKELY(++stage->stacks_kept[class] > KEPT_MAX))
+        give_some(stage, class);
 }
 
 void thi_stack_give_all(thi_stage_t *stage)
 {
     for (unsigned class = 0; class < THI_STACK_CLASSES; class ++) {
-        for (thrum_coro_t *co = stage->stacks[class], *next = NULL; co != NULL; co = next) {
-            next = co->next;
-            forget(co);
-            put_into_depot(co);
-        }
-        stage->stacks[class] = NULL;
-        stage->stacks_kept[class] = 0;
+        while (stage->stacks[class] != NULL)
+            give_some(stage, class);
     }
 }
 

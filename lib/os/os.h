@@ -191,6 +191,16 @@ void *thi_stacks_map(size_t size);
  * False: no memory. */
 bool thi_pages_guard(void *pages, size_t size);
 
+/* The same, and thi_pages_forget, of several ranges of pages: with one call where the system has one for that.
+ * THI_RANGES_MAX at most. */
+#define THI_RANGES_MAX 32u
+typedef struct thi_range {
+    void *pages;
+    size_t size;
+} thi_range_t;
+bool thi_pages_guard_all(const thi_range_t *ranges, size_t n); /* false: of some, it may be */
+void thi_pages_forget_all(const thi_range_t *ranges, size_t n);
+
 /* How many bytes from `low` on have never been touched, or were forgotten since; in pages. */
 size_t thi_pages_untouched(void *low, size_t size);
 

@@ -2,6 +2,8 @@
  * Memory for stacks: guarded, and seen from outside.
  */
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "os/os.h"
@@ -11,6 +13,12 @@
 #endif
 #ifndef MAP_NORESERVE
 #define MAP_NORESERVE 0
+#endif
+#ifndef PIDFD_SELF_THREAD
+#define PIDFD_SELF_THREAD (-10000) /* Linux 6.14 */
+#endif
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
 #endif
 
 size_t thi_page_size(void)
@@ -52,6 +60,59 @@ bool thi_pages_guard(void *pages, size_t size)
         rc = mprotect(pages, size, PROT_NONE);
     errno = saved;
     return rc == 0;
+}
+
+#if defined(SYS_process_madvise) && defined(MADV_GUARD_INSTALL)
+/* Not known to older kernels, nor to Valgrind. */
+static bool advise_all(const thi_range_t *ranges, size_t n, int advice)
+{
+    static uint32_t unknown;
+    struct iovec vector[THI_RANGES_MAX];
+    size_t sum = 0;
+#ifdef RUNNING_ON_VALGRIND
+    if (RUNNING_ON_VALGRIND != 0)
+        return false;
+#endif
+    if (thi_load_relaxed(&unknown) != 0)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        vector[i] = (struct iovec){ranges[i].pages, ranges[i].size};
+        sum += ranges[i].size;
+    }
+    const int saved = errno;
+    const long done = syscall(SYS_process_madvise, PIDFD_SELF_THREAD, vector, n, advice, 0u);
+    if (done < 0 && errno != ENOMEM && errno != EAGAIN && errno != EINTR)
+        thi_store_relaxed(&unknown, 1u);
+    errno = saved;
+    return done >= 0 && (size_t)done == sum;
+}
+#else
+#define MADV_GUARD_INSTALL 0
+static bool advise_all(const thi_range_t *ranges, size_t n, int advice)
+{
+    (void)ranges, (void)n, (void)advice;
+    return false;
+}
+#endif
+
+bool thi_pages_guard_all(const thi_range_t *ranges, size_t n)
+{
+    bool guarded = true;
+    if (thi_fault(THI_FAULT_PAGES))
+        return false;
+    if (n > 1 && advise_all(ranges, n, MADV_GUARD_INSTALL))
+        return true;
+    for (size_t i = 0; i < n && guarded; i++)
+        guarded = thi_pages_guard(ranges[i].pages, ranges[i].size);
+    return guarded;
+}
+
+void thi_pages_forget_all(const thi_range_t *ranges, size_t n)
+{
+    if (n > 1 && advise_all(ranges, n, MADV_DONTNEED))
+        return;
+    for (size_t i = 0; i < n; i++)
+        thi_pages_forget(ranges[i].pages, ranges[i].size);
 }
 
 size_t thi_pages_untouched(void *low, size_t size)
