@@ -85,7 +85,9 @@ THRUM_API void *thrum_coro_yield(void *value);
 /** Suspends the caller and runs `co`: starts it, or ends the switch that it is in, which gets `send`. The
  *  caller goes on when somebody switches to it, and `*received` (may be NULL) gets what that one sent; or
  *  when a coroutine that it had started by a switch has returned, with what that left as its result.
- *  A switch to the caller itself returns at once.
+ *  A switch to the caller itself returns at once. A coroutine of a loop that nobody switches to any more keeps its
+ *  loop from ending; one made by hand whose handles are all released is unwound, unless it has started another by
+ *  a switch that has not ended: then it is left.
  *  @return 0; ENODATA (it has returned); EINVAL (as resume; also: it was resumed, not switched to);
  *  ENOMEM. */
 THRUM_API int thrum_coro_switch(thrum_coro_t *co, void *send, void **received);

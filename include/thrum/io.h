@@ -63,7 +63,8 @@ THRUM_API int thrum_io_readv(int fd, const struct iovec *iov, int count, size_t 
 THRUM_API int thrum_io_writev(int fd, const struct iovec *iov, int count, size_t *n,
                               thrum_time_t deadline);
 
-/** As recv and send, with their flags. With MSG_DONTWAIT they do not wait: EAGAIN. */
+/** As recv and send, with their flags. With MSG_DONTWAIT they do not wait: EAGAIN. MSG_WAITALL does not wait for
+ *  more than there is: thrum_io_read_full does. */
 THRUM_API int thrum_io_recv(int fd, void *buf, size_t size, int flags, size_t *n,
                             thrum_time_t deadline);
 THRUM_API int thrum_io_send(int fd, const void *buf, size_t size, int flags, size_t *n,
@@ -86,8 +87,9 @@ THRUM_API int thrum_io_connect(int fd, const struct sockaddr *addr, thrum_sockle
                                thrum_time_t deadline);
 
 /** As poll(2): waits until one of `n` descriptors has one of its events, and stores them in `revents`;
- *  `*ready` (may be NULL) gets how many have. @return 0, ETIMEDOUT, ECANCELED, EINVAL (NULL, or more than
- *  1024), ENOMEM. */
+ *  `*ready` (may be NULL) gets how many have. One that asks for neither input nor output (POLLPRI alone, or no
+ *  events) is looked at whenever another wakes the wait, and at its beginning, but does not wake it.
+ *  @return 0, ETIMEDOUT, ECANCELED, EINVAL (NULL, or more than 1024), ENOMEM. */
 THRUM_API int thrum_io_poll(struct pollfd *fds, size_t n, size_t *ready, thrum_time_t deadline);
 
 /** Events of thrum_io_wait. */
