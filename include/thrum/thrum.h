@@ -14,6 +14,7 @@
 #include <thrum/diagnosis.h>
 #include <thrum/event.h>
 #include <thrum/executor.h>
+#include <thrum/frame.h>
 #include <thrum/future.h>
 #include <thrum/group.h>
 #include <thrum/io.h>
@@ -21,6 +22,7 @@
 #include <thrum/loop.h>
 #include <thrum/mutex.h>
 #include <thrum/once.h>
+#include <thrum/pack.h>
 #include <thrum/queue.h>
 #include <thrum/rlock.h>
 #include <thrum/rwlock.h>

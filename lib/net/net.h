@@ -1,0 +1,20 @@
+#ifndef THI_NET_H
+#define THI_NET_H
+
+/*
+ * The door of lib/net: frames on streams, and servers.
+ */
+#include <thrum/frame.h>
+#include <thrum/pack.h>
+
+#include "base/base.h"
+
+struct iovec;
+
+/* Frames as configured, with the defaults filled in. False: no such frames. */
+bool thi_frame_config(thrum_frame_config_t *full, const thrum_frame_config_t *config);
+
+/* The length, as it stands in front; returns how many bytes that are. */
+size_t thi_frame_head(const thrum_frame_config_t *config, uint64_t length, unsigned char *head);
+
+#endif /* THI_NET_H */

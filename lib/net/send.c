@@ -1,0 +1,179 @@
+/*
+ * Frames that go out: lengths, pairs and the pieces of the body in one vector.
+ */
+#include <limits.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include <thrum/io.h>
+
+#include "net/net.h"
+#include "os/os.h"
+
+#define VECTOR 64
+
+/* Pieces one after the other, and how much of the first has gone. */
+typedef struct cursor {
+    const struct iovec *pieces;
+    size_t count;
+    size_t gone;
+} cursor_t;
+
+size_t thi_frame_head(const thrum_frame_config_t *config, uint64_t length, unsigned char *head)
+{
+    for (unsigned i = 0; i < config->length_size; i++)
+        head[i] = (unsigned char)(length >> 8 * (config->length_size - 1 - i));
+    return config->length_size;
+}
+
+static int fill(const cursor_t *from, struct iovec *vector)
+{
+    int n = 0;
+    for (size_t i = 0; i < from->count && n < VECTOR; i++) {
+        const size_t gone = i == 0 ? from->gone : 0;
+        vector[n++] =
+            (struct iovec){(char *)from->pieces[i].iov_base + gone, from->pieces[i].iov_len - gone};
+    }
+    return n;
+}
+
+static void advance(cursor_t *cursor, size_t n)
+{
+    while (cursor->count != 0 && n >= cursor->pieces->iov_len - cursor->gone) {
+        n -= cursor->pieces->iov_len - cursor->gone;
+        cursor->pieces++;
+        cursor->count--;
+        cursor->gone = 0;
+    }
+    cursor->gone += n;
+}
+
+static int write_all(int fd, cursor_t cursor, thrum_time_t deadline)
+{
+    struct iovec vector[VECTOR];
+    advance(&cursor, 0); /* over what is empty */
+    while (cursor.count != 0) {
+        size_t n = 0;
+        const int err = thrum_io_writev(fd, vector, fill(&cursor, vector), &n, deadline);
+        if (err != 0)
+            return err;
+        advance(&cursor, n);
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Pairs
+ */
+
+/* Bytes that the pairs take on the stream; false: a key or a value is too long. */
+static bool size_of_pairs(const thrum_pair_t *pairs, size_t n, size_t *size)
+{
+    *size = 0;
+    for (size_t i = 0; i < n; i++) {
+        const size_t key_size = strlen(pairs[i].key);
+        if (key_size > UINT16_MAX || pairs[i].size > UINT32_MAX ||
+            pairs[i].size > SIZE_MAX / 2 - *size - key_size)
+            return false;
+        *size += 2 + 4 + key_size + 1 + pairs[i].size;
+    }
+    return true;
+}
+
+static void write_pairs(const thrum_pair_t *pairs, size_t n, unsigned char *at, size_t size)
+{
+    for (size_t i = 0; i < n; i++) {
+        const size_t key_size = strlen(pairs[i].key);
+        size_t packed = 0;
+        (void)thrum_pack(at, size, &packed, ">HI", (unsigned)key_size, (unsigned)pairs[i].size);
+        memcpy(at + packed, pairs[i].key, key_size + 1);
+        packed += key_size + 1;
+        if (pairs[i].size != 0)
+            memcpy(at + packed, pairs[i].value, pairs[i].size);
+        packed += pairs[i].size;
+        at += packed;
+        size -= packed;
+    }
+}
+
+static bool are_pairs(const thrum_pair_t *pairs, size_t n)
+{
+    if (pairs == NULL)
+        return n == 0;
+    for (size_t i = 0; i < n; i++)
+        if (pairs[i].key == NULL || (pairs[i].value == NULL && pairs[i].size != 0))
+            return false;
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Frames
+ */
+
+/* `front`: lengths and pairs. */
+static int send_behind(int fd, const unsigned char *front, size_t front_size,
+                       const struct iovec *pieces, size_t n, thrum_time_t deadline)
+{
+    struct iovec few[VECTOR] = {{(void *)(uintptr_t)front, front_size}};
+    const size_t with = n < VECTOR ? n : VECTOR - 1; /* of the pieces, in the first vector */
+    if (with != 0)
+        memcpy(few + 1, pieces, with * sizeof *pieces);
+    const int err = write_all(fd, (cursor_t){few, with + 1, 0}, deadline);
+    return err != 0 ? err : write_all(fd, (cursor_t){pieces + with, n - with, 0}, deadline);
+}
+
+static bool size_of_pieces(const struct iovec *pieces, size_t n, size_t *size)
+{
+    *size = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (pieces[i].iov_len > SIZE_MAX - *size)
+            return false;
+        *size += pieces[i].iov_len;
+    }
+    return true;
+}
+
+static bool fits(const thrum_frame_config_t *config, uint64_t max, size_t size)
+{
+    return size <= max && (config->length_size == 8 || size <= UINT32_MAX);
+}
+
+int thrum_frame_sendv(int fd, const thrum_frame_config_t *config, const thrum_pair_t *pairs,
+                      size_t n_pairs, const struct iovec *pieces, size_t n_pieces,
+                      thrum_time_t deadline)
+{
+    thrum_frame_config_t full;
+    unsigned char little[256];
+    unsigned char *front = little;
+    size_t pairs_size = 0;
+    size_t size = 0;
+    if (!thi_frame_config(&full, config) || (pieces == NULL && n_pieces != 0) ||
+        !are_pairs(pairs, n_pairs) || (n_pairs != 0 && !full.pairs))
+        return EINVAL;
+    if (!size_of_pairs(pairs, n_pairs, &pairs_size) || !size_of_pieces(pieces, n_pieces, &size) ||
+        !fits(&full, full.max_pairs, pairs_size) || !fits(&full, full.max_size, size))
+        return EMSGSIZE;
+    const size_t front_size = full.length_size * (full.pairs ? 2u : 1u) + pairs_size;
+    if (front_size > sizeof little && (front = thi_alloc(front_size)) == NULL)
+        return ENOMEM;
+    size_t at = 0;
+    if (full.pairs) {
+        at += thi_frame_head(&full, pairs_size, front);
+        write_pairs(pairs, n_pairs, front + at, pairs_size);
+        at += pairs_size;
+    }
+    at += thi_frame_head(&full, size, front + at);
+    const int err = send_behind(fd, front, at, pieces, n_pieces, deadline);
+    if (front != little)
+        thi_free(front, front_size);
+    return err;
+}
+
+int thrum_frame_send(int fd, const thrum_frame_config_t *config, const void *body, size_t size,
+                     thrum_time_t deadline)
+{
+    const struct iovec piece = {(void *)(uintptr_t)body, size};
+    if (body == NULL && size != 0)
+        return EINVAL;
+    return thrum_frame_sendv(fd, config, NULL, 0, &piece, 1, deadline);
+}
