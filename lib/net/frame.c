@@ -327,9 +327,11 @@ int thrum_frame_pair(const thrum_frame_t *frame, size_t *cursor, thrum_pair_t *p
     size_t n = 0;
     if (frame == NULL || cursor == NULL || pair == NULL || *cursor > frame->pairs_size)
         return EINVAL;
-    const char *at = (const char *)frame->pairs + *cursor;
     size_t left = frame->pairs_size - *cursor;
-    if (left == 0 || thrum_unpack(at, left, &n, ">HI", &key_size, &size) != 0)
+    if (left == 0)
+        return ENODATA;
+    const char *at = (const char *)frame->pairs + *cursor;
+    if (thrum_unpack(at, left, &n, ">HI", &key_size, &size) != 0)
         return ENODATA;
     at += n;
     left -= n;
