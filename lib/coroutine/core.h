@@ -308,6 +308,9 @@ void thi_ports_after_fork(void);
 /* The process is a forked child: nothing is left of the loop but the coroutine that forked. */
 void thi_loop_forked(thrum_loop_t *loop);
 
+/* Likewise, also for loops of other threads, which nobody can run there: visitors are the parent's. */
+void thi_loop_forget_visitors(thrum_loop_t *loop);
+
 /* The loop's thread goes elsewhere; the descriptor, if somebody asked for it, tells when to come back. */
 void thi_loop_set_alarm(thrum_loop_t *loop);
 
@@ -316,7 +319,7 @@ void thi_watchdog_end(thrum_loop_t *loop);
 /* Nothing is submitted any more; and the loop gives its executor up. */
 void thi_tasks_close(thrum_loop_t *loop);
 void thi_tasks_end(thrum_loop_t *loop);
-void thi_tasks_forked(thrum_loop_t *loop); /* in the child: visitors are the parent's */
+void thi_tasks_forked(thrum_loop_t *loop); /* thi_loop_forget_visitors */
 
 /* Has the loop a poller? Makes it one: 0, or an error of the system. */
 int thi_loop_need_poller(thrum_loop_t *loop);

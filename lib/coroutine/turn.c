@@ -351,6 +351,8 @@ void thrum_loop_destroy(thrum_loop_t *loop)
     thi_stage_t *stage = NULL;
     if (loop == NULL)
         return;
+    if (loop->fork_mark != thi_fork_mark)
+        thi_loop_forget_visitors(loop);
     thi_watchdog_end(loop);
     thi_tasks_close(loop);
     const bool used = loop->stage != NULL || loop->fork_mark != thi_fork_mark;
