@@ -261,7 +261,8 @@ static void everything(thrum_time_t until)
 struct hosts {
     thrum_loop_t *loops[LOOPS];
     thrum_sem_t sem;
-    uint32_t left; /* guests that have not left */
+    uint32_t left;    /* guests that have not left */
+    uint32_t hosting; /* hosts that may spawn on the others' loops */
     uint64_t spawned;
     uint64_t ended;
 };
@@ -339,8 +340,12 @@ static void host(struct member *self)
     while (!thrum_coro_done(co)) /* the others stop it now and then */
         CHECK(is_fine(thrum_loop_run(loop)));
     thrum_coro_release(co);
-    while (counted(&h->ended) != counted(&h->spawned) && !chance_one_in(&self->chance, 1000))
+    __atomic_fetch_sub(&h->hosting, 1u, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&h->hosting, __ATOMIC_ACQUIRE) != 0 ||
+           counted(&h->ended) != counted(&h->spawned)) {
         CHECK(is_fine(thrum_loop_turn(loop)));
+        sched_yield();
+    }
 }
 
 static void stopper(struct member *self)
@@ -355,7 +360,7 @@ static void stopper(struct member *self)
 static void hosts_and_guests(thrum_time_t until)
 {
     enum { GUESTS = 3 };
-    struct hosts h = {.sem = THRUM_SEM_INIT(0), .left = GUESTS};
+    struct hosts h = {.sem = THRUM_SEM_INIT(0), .left = GUESTS, .hosting = LOOPS};
     struct member hosting[LOOPS];
     struct member guests[GUESTS];
     struct member stops;
