@@ -77,6 +77,7 @@ struct thrum_coro {
     void **out;            /* RESUMING, SWITCHED: where it wants what it is given; NULL: nowhere */
     thrum_coro_t *next;    /* in the line, or in the cache of stacks */
     thrum_coro_t *next_post; /* in a port's inbox */
+    thi_port_t *posted;      /* it is in that one's, or on its way; NULL: in none */
     thrum_coro_t *younger;   /* among those of the loop that have not ended */
     thrum_coro_t *older;
     thrum_fn fn;
@@ -90,7 +91,6 @@ struct thrum_coro {
     int error; /* errno, while others of the loop run; whoever gives control to it sets it */
     uint32_t refs;
     uint32_t ended;
-    uint32_t posted; /* it is in an inbox, or on its way */
     uint32_t fresh;  /* spawned by another thread, and the loop has not seen it yet */
     uint32_t timer;  /* place among the loop's deadlines, + 1; 0: none */
     uint8_t state;   /* thi_coro_state_t */
@@ -240,6 +240,16 @@ bool thi_port_post(thi_port_t *port, thrum_coro_t *co);
 bool thi_port_is_open(const thi_port_t *port);
 void thi_port_stop(thi_port_t *port);
 
+/* Between a visit that found it open (true) and its end a port is not closed, nor is its loop freed. */
+bool thi_port_visit(thi_port_t *port);
+void thi_port_visited(thi_port_t *port);
+
+/* Takes what lies in the inbox and wakes each, wherever that sleeps. Any thread. */
+void thi_port_forward(thi_port_t *port);
+
+/* Leaves it, for that loop, in the inbox, or with whoever has it in hand. Any thread. */
+void thi_coro_post(thrum_coro_t *co, thi_port_t *port);
+
 /* For the loop: whether there is something; and takes it, in order of arrival. */
 bool thi_port_has_post(const thi_port_t *port);
 thrum_coro_t *thi_port_take(thi_port_t *port);
@@ -248,6 +258,9 @@ thrum_coro_t *thi_port_take(thi_port_t *port);
 bool thi_port_fall_asleep(thi_port_t *port, bool polls);
 void thi_port_sleep(thi_port_t *port, thrum_time_t deadline); /* on the word */
 void thi_port_wake_up(thi_port_t *port);
+
+/* Its thread goes elsewhere; `polls`: somebody looks whether there is a signal. False: there is something. */
+bool thi_port_leave(thi_port_t *port, bool polls);
 
 struct thrum_loop {
     thi_stage_t *stage; /* of the thread that runs it; NULL: nobody has */
@@ -295,6 +308,9 @@ void thi_ports_after_fork(void);
 /* The process is a forked child: nothing is left of the loop but the coroutine that forked. */
 void thi_loop_forked(thrum_loop_t *loop);
 
+/* Likewise, also for loops of other threads, which nobody can run there: visitors are the parent's. */
+void thi_loop_forget_visitors(thrum_loop_t *loop);
+
 /* The loop's thread goes elsewhere; the descriptor, if somebody asked for it, tells when to come back. */
 void thi_loop_set_alarm(thrum_loop_t *loop);
 
@@ -303,7 +319,7 @@ void thi_watchdog_end(thrum_loop_t *loop);
 /* Nothing is submitted any more; and the loop gives its executor up. */
 void thi_tasks_close(thrum_loop_t *loop);
 void thi_tasks_end(thrum_loop_t *loop);
-void thi_tasks_forked(thrum_loop_t *loop); /* in the child: visitors are the parent's */
+void thi_tasks_forked(thrum_loop_t *loop); /* thi_loop_forget_visitors */
 
 /* Has the loop a poller? Makes it one: 0, or an error of the system. */
 int thi_loop_need_poller(thrum_loop_t *loop);

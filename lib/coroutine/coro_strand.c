@@ -32,14 +32,25 @@ static int block(thi_strand_t *self, thrum_time_t deadline)
     return loop != NULL ? thi_loop_block(stage, co, deadline) : thi_thread_block(self, deadline);
 }
 
-/* Until it has been left where the loop that it sleeps in will find it. Whoever sets `posted` does that for
+/* NULL: it is in the caller's hand, for that port; or whose it is in somebody else's, who has seen this. */
+static thi_port_t *take_in_hand(thrum_coro_t *co, thi_port_t *port)
+{
+    thi_port_t *at = NULL;
+    /* R2: release; pairs with A2, here and wherever it becomes NULL. */
+    while (!thi_cas_acq_rel(&co->posted, &at, at != NULL ? at : port)) {
+    }
+    return at;
+}
+
+/* Until it has been left where the loop that it sleeps in will find it. Whoever has it in hand does that for
  * all others; they may know of a later sleep. That may be in a loop of another port, or of the same one, used
  * again. */
-static void post(thrum_coro_t *co, thi_port_t *port)
+void thi_coro_post(thrum_coro_t *co, thi_port_t *port)
 {
-    while (thi_swap_acq_rel(&co->posted, 1u) == 0 && !thi_port_post(port, co)) {
-        /* A2: acquire; pairs with the swap of who has left it to this one, and knows the sleep. */
-        thi_swap_acq_rel(&co->posted, 0u);
+    thi_port_t *at = NULL;
+    while ((at = take_in_hand(co, port)) == NULL && !thi_port_post(port, co)) {
+        /* A2: acquire; pairs with R2 of who has left it to this one, and knows the sleep. */
+        thi_swap_acq_rel(&co->posted, NULL);
         thi_fence_full();
         thi_port_t *now = thi_load_acquire(&co->port);
         if (now == port && (!thi_port_is_open(port) || THI_PLANT("coro-port-again")))
@@ -52,6 +63,8 @@ static void post(thrum_coro_t *co, thi_port_t *port)
         }
         port = now;
     }
+    if (THI_UNLIKELY(at != NULL && at != port) && !THI_PLANT("coro-left-elsewhere"))
+        thi_port_forward(at); /* I3 of port.c: whose loop may not look for long */
 }
 
 void thi_coro_wake(thi_strand_t *strand)
@@ -72,7 +85,7 @@ void thi_coro_wake(thi_strand_t *strand)
     if (port == NULL)
         thi_thread_rouse(strand);
     else
-        post(co, port);
+        thi_coro_post(co, port);
 }
 
 static void describe(const thi_strand_t *strand, char *name, size_t size)

@@ -55,6 +55,6 @@ void thi_loop_set_alarm(thrum_loop_t *loop)
         return;
     const thrum_coro_t *first = thi_deadlines_first(&loop->deadlines);
     thi_alarm_set(loop->alarm, first != NULL ? first->deadline : THRUM_FOREVER);
-    if (loop->waiting != 0 || !thi_port_fall_asleep(loop->port, true))
+    if (loop->waiting != 0 || !thi_port_leave(loop->port, true))
         thi_signal_set(loop->port->signal, true);
 }

@@ -169,19 +169,21 @@ void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co)
 }
 
 /* To the loop's thread. A waker that is late by the record's last life may have it in hand: then it is that
- * one's to leave it where it belongs, and the loop, which counts it, does not end before. False: the loop is
- * gone. */
+ * one's to leave it where it belongs, and the loop, which counts it, does not end before. It may have begun and
+ * ended when this looks at it next; the visit keeps the loop. False: the loop is gone. */
 static bool send(thrum_loop_t *loop, thrum_coro_t *co)
 {
-    thi_store_relaxed(&co->stage, NULL);
-    thi_fetch_add_acq_rel(&loop->coming, 1u);
-    /* R1: release; pairs with A1 of admits: all of it is there. */
-    thi_store_release(&co->fresh, 1u);
-    if (thi_swap_acq_rel(&co->posted, 1u) != 0 || thi_port_post(loop->port, co))
-        return true;
-    thi_store_release(&co->posted, 0u);
-    thi_fetch_sub_acq_rel(&loop->coming, 1u);
-    return false;
+    thi_port_t *port = loop->port;
+    const bool open = thi_port_visit(port);
+    if (open) {
+        thi_store_relaxed(&co->stage, NULL);
+        thi_fetch_add_acq_rel(&loop->coming, 1u);
+        /* R1: release; pairs with A1 of admits: all of it is there. */
+        thi_store_release(&co->fresh, 1u);
+        thi_coro_post(co, port);
+    }
+    thi_port_visited(port);
+    return open;
 }
 
 int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, thrum_fn fn,
@@ -199,7 +201,6 @@ int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, th
     if (stage != NULL && stage->loop == loop) {
         thi_loop_admit(loop, made);
     } else if (!send(loop, made)) {
-        thi_store_relaxed(&made->fresh, 0u);
         thi_coro_free(stage, made);
         return ESHUTDOWN;
     }

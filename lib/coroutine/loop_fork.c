@@ -24,6 +24,12 @@ static void lose(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t *co)
     (void)loop;
 }
 
+void thi_loop_forget_visitors(thrum_loop_t *loop)
+{
+    loop->port->visitors = 0;
+    thi_tasks_forked(loop);
+}
+
 static void begin_anew(thrum_loop_t *loop)
 {
     thi_port_t *port = loop->port;
@@ -49,8 +55,7 @@ static void begin_anew(thrum_loop_t *loop)
     loop->alarm = -1;
     port->signal = -1;
     port->inbox = NULL;
-    port->visitors = 0;
-    thi_tasks_forked(loop);
+    thi_loop_forget_visitors(loop);
     for (size_t fd = 0; fd < loop->armed_size; fd++)
         loop->armed[fd] = 0;
 }

@@ -4,6 +4,8 @@
  *   sleeps   AWAKE     the loop will look at the inbox before it sleeps
  *            ON_WORD   it sleeps, or is about to, on this word
  *            IN_POLL   it sleeps, or is about to, in a poll that the signal's descriptor is part of
+ *            AWAY      its thread does something else, for as long as it likes. With IN_POLL: but is told.
+ *                      It may be set for a loop that has come back
  *
  * Invariants
  *   I1  Who posts writes the inbox and reads `sleeps`; who falls asleep writes `sleeps` and reads the inbox,
@@ -11,12 +13,17 @@
  *   I2  A port is never freed, only used again; its descriptor is closed when it is shut and nobody visits.
  *       A waker that is late by a loop's life leaves a coroutine of another loop in an inbox, where it is seen
  *       not to wait.
+ *   I3  What a late waker leaves where the loop is AWAY could lie there while its coroutine sleeps elsewhere and
+ *       others rely on it (coro_strand.c). So who leaves something there looks whether it belongs there, and
+ *       who finds that somebody has one in hand for another port than its own looks into that one's inbox,
+ *       each with a full fence between. So one of them takes it out again.
  */
 #include "coroutine/core.h"
 
 #define AWAKE 0u
 #define ON_WORD 1u
 #define IN_POLL 2u
+#define AWAY 4u
 
 static thi_lock_t lock;
 static thi_port_t *free_ports;
@@ -32,19 +39,20 @@ thi_port_t *thi_port_make(void)
         port = thi_pages_map(sizeof *port);
     if (port == NULL)
         return NULL;
-    thi_store_relaxed(&port->sleeps, AWAKE);
+    thi_store_relaxed(&port->sleeps, AWAY);
     thi_store_relaxed(&port->stop, 0u);
     port->signal = -1;
     thi_store_seq_cst(&port->open, 1u);
     return port;
 }
 
-/* Left by wakers that were late: they may have kept others from leaving them elsewhere. */
-static void forward(thrum_coro_t *co)
+void thi_port_forward(thi_port_t *port)
 {
+    thi_fence_full(); /* I3 */
+    thrum_coro_t *co = thi_port_take(port);
     for (thrum_coro_t *next = NULL; co != NULL; co = next) {
         next = co->next_post;
-        thi_swap_acq_rel(&co->posted, 0u);
+        thi_swap_acq_rel(&co->posted, NULL);
         thi_coro_wake(&co->strand);
     }
 }
@@ -53,7 +61,7 @@ void thi_port_close(thi_port_t *port)
 {
     unsigned turns = 0;
     thi_store_seq_cst(&port->open, 0u);
-    thi_fence_full(); /* against the one in enter: a visitor is seen here, or sees the port shut */
+    thi_fence_full(); /* against the one in visit: a visitor is seen here, or sees the port shut */
     while (thi_load_acquire(&port->visitors) != 0 && /* A2: acquire; pairs with R2 */
            !THI_PLANT("port-leaves-visitors"))
         thi_cpu_yield(turns++);
@@ -61,7 +69,7 @@ void thi_port_close(thi_port_t *port)
         thi_signal_close(port->signal);
     port->signal = -1;
     if (!THI_PLANT("port-drops-post"))
-        forward(thi_port_take(port));
+        thi_port_forward(port); /* late wakers may have kept others from leaving them elsewhere */
     thi_lock(&lock, THI_RANK_STACKS);
     port->next_free = free_ports;
     free_ports = port;
@@ -73,34 +81,33 @@ bool thi_port_is_open(const thi_port_t *port)
     return thi_load_seq_cst(&port->open) != 0;
 }
 
-static bool enter(thi_port_t *port)
+bool thi_port_visit(thi_port_t *port)
 {
     thi_fetch_add_acq_rel(&port->visitors, 1u);
     thi_fence_full();
     return thi_port_is_open(port);
 }
 
-static void leave(thi_port_t *port)
+void thi_port_visited(thi_port_t *port)
 {
     thi_fetch_sub_acq_rel(&port->visitors, 1u); /* R2: release; pairs with A2 */
 }
 
-/* As a visitor. */
-static void wake(thi_port_t *port)
+/* As a visitor. Returns whether the loop may be away. */
+static bool wake(thi_port_t *port)
 {
-    thi_fence_full(); /* I1 */
-    if (thi_load_seq_cst(&port->sleeps) == AWAKE)
-        return;
-    switch (thi_swap_acq_rel(&port->sleeps, AWAKE)) {
-    case ON_WORD:
-        thi_futex_wake(&port->sleeps, 1);
-        break;
-    case IN_POLL:
-        thi_signal_set(port->signal, true);
-        break;
-    default: /* somebody was faster */
-        break;
+    thi_fence_full(); /* I1, I3 */
+    uint32_t sleeps = thi_load_seq_cst(&port->sleeps);
+    if (THI_LIKELY(sleeps == AWAKE))
+        return false;
+    /* By the one who makes it awake; that it is away stays. */
+    while ((sleeps & ~AWAY) != AWAKE && !thi_cas_acq_rel(&port->sleeps, &sleeps, sleeps & AWAY)) {
     }
+    if ((sleeps & ON_WORD) != 0)
+        thi_futex_wake(&port->sleeps, 1);
+    if ((sleeps & IN_POLL) != 0)
+        thi_signal_set(port->signal, true);
+    return (sleeps & AWAY) != 0;
 }
 
 static void push(thi_port_t *port, thrum_coro_t *co)
@@ -114,22 +121,25 @@ static void push(thi_port_t *port, thrum_coro_t *co)
 
 bool thi_port_post(thi_port_t *port, thrum_coro_t *co)
 {
-    const bool open = enter(port);
+    const bool open = thi_port_visit(port);
     if (open) {
         push(port, co);
-        wake(port);
+        /* It may be in another life, which its own waker sees to (I3). */
+        if (THI_UNLIKELY(wake(port)) && thi_load_relaxed(&co->port) != port &&
+            !THI_PLANT("port-left-away"))
+            thi_port_forward(port);
     }
-    leave(port);
+    thi_port_visited(port);
     return open;
 }
 
 void thi_port_stop(thi_port_t *port)
 {
-    if (enter(port)) {
+    if (thi_port_visit(port)) {
         thi_store_seq_cst(&port->stop, 1u);
-        wake(port);
+        (void)wake(port);
     }
-    leave(port);
+    thi_port_visited(port);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -175,6 +185,13 @@ void thi_port_sleep(thi_port_t *port, thrum_time_t deadline)
 void thi_port_wake_up(thi_port_t *port)
 {
     thi_store_relaxed(&port->sleeps, AWAKE);
+}
+
+bool thi_port_leave(thi_port_t *port, bool polls)
+{
+    thi_store_seq_cst(&port->sleeps, polls ? AWAY | IN_POLL : AWAY);
+    thi_fence_full(); /* I1 */
+    return thi_load_seq_cst(&port->inbox) == NULL && thi_load_seq_cst(&port->stop) == 0;
 }
 
 void thi_ports_after_fork(void)

@@ -259,8 +259,8 @@ void thi_stacks_after_fork(void)
         for (size_t place = 0; place < slab->cut; place++) {
             thrum_coro_t *co =
                 record_in(slab->base + place * slot_size(slab->class), slab->class, place);
-            if (co->posted != 0)
-                co->posted = 0;
+            if (co->posted != NULL)
+                co->posted = NULL;
         }
     }
 }

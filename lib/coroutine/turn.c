@@ -44,7 +44,7 @@ static void take_post(thrum_loop_t *loop)
     thrum_coro_t *co = thi_port_take(loop->port);
     for (thrum_coro_t *next = NULL; co != NULL; co = next) {
         next = co->next_post;
-        thi_swap_acq_rel(&co->posted, 0u); /* whoever comes from now on leaves it anew */
+        thi_swap_acq_rel(&co->posted, NULL); /* whoever comes from now on leaves it anew */
         if (admits(loop, co))
             continue;
         if (thi_load_relaxed(&co->port) != loop->port)
@@ -227,6 +227,7 @@ static int enter(thrum_loop_t *loop, thi_stage_t **stage)
     if ((*stage)->loop != NULL || (*stage)->current != &(*stage)->self)
         return EBUSY;
     thi_store_relaxed(&loop->stage, *stage);
+    thi_port_wake_up(loop->port);
     (*stage)->loop = loop;
     thi_coro_set_state(&(*stage)->self, THI_CORO_RESUMING);
     (*stage)->self.resumed = NULL;
@@ -239,6 +240,7 @@ static int enter(thrum_loop_t *loop, thi_stage_t **stage)
 /* What lies in the inbox is looked at: one of those may sleep in another loop before this one runs again. */
 static void leave(thi_stage_t *stage)
 {
+    (void)thi_port_leave(stage->loop->port, false);
     take_post(stage->loop);
     stage->loop = NULL;
     thi_coro_set_state(&stage->self, THI_CORO_RUNNING);
@@ -275,7 +277,6 @@ int thrum_loop_turn(thrum_loop_t *loop)
     const int err = enter(loop, &stage);
     if (err != 0)
         return err;
-    thi_port_wake_up(loop->port);
     thi_store_relaxed(&loop->port->stop, 0u);
     bool more = turn(loop, 0);
     if (more && loop->waiting != 0) /* what the poller has brought */
@@ -350,10 +351,13 @@ void thrum_loop_destroy(thrum_loop_t *loop)
     thi_stage_t *stage = NULL;
     if (loop == NULL)
         return;
+    if (loop->fork_mark != thi_fork_mark)
+        thi_loop_forget_visitors(loop);
     thi_watchdog_end(loop);
     thi_tasks_close(loop);
     const bool used = loop->stage != NULL || loop->fork_mark != thi_fork_mark;
-    if ((used || thi_port_has_post(loop->port)) && enter(loop, &stage) == 0) {
+    const bool spawned = thi_port_has_post(loop->port) || thi_load_acquire(&loop->coming) != 0;
+    if ((used || spawned) && enter(loop, &stage) == 0) {
         run_out(loop);
         leave(stage);
     }

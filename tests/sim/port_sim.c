@@ -30,24 +30,31 @@ void thi_loop_ready(thrum_loop_t *loop, thrum_coro_t *co)
 
 void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co)
 {
-    thi_store_relaxed(&co->fresh, 0u);
     thi_store_relaxed(&co->stage, loop->stage);
     co->state = THI_CORO_READY;
     loop->alive++;
 }
 
-/* As take_post of turn.c. */
+/* As admits and take_post of turn.c. */
+static bool port_admits(thrum_loop_t *loop, thrum_coro_t *co)
+{
+    if (thi_load_acquire(&co->fresh) == 0 || thi_load_acquire(&co->port) != loop->port ||
+        thi_swap_acq_rel(&co->fresh, 0u) == 0)
+        return false;
+    thi_loop_admit(loop, co);
+    return true;
+}
+
 static void port_take_post(thrum_loop_t *loop)
 {
     thrum_coro_t *co = thi_port_take(loop->port);
     for (thrum_coro_t *next = NULL; co != NULL; co = next) {
         next = co->next_post;
-        thi_swap_acq_rel(&co->posted, 0u);
-        const bool fresh = thi_load_acquire(&co->fresh) != 0;
+        thi_swap_acq_rel(&co->posted, NULL);
+        if (port_admits(loop, co))
+            continue;
         if (thi_load_relaxed(&co->port) != loop->port)
             thi_coro_wake(&co->strand);
-        else if (fresh)
-            thi_loop_admit(loop, co);
         else if (thi_load_relaxed(&co->stage) == loop->stage)
             thi_loop_ready(loop, co);
     }
@@ -88,6 +95,7 @@ static thi_port_t *port_made(bool polls)
 {
     thi_port_t *port = thi_port_make();
     sim_check(port != NULL);
+    thi_port_wake_up(port);
     sim_name(port, sizeof *port, "port");
     sim_signals_repeat(polls); /* a loop that woke by itself may be told all the same */
     if (polls)
@@ -251,16 +259,16 @@ static void port_sleeper_begin(struct port_sleeper *s)
 
 /* One loop after the other, each closed before the next sleep. Wakers of earlier sleeps, which it did not
  * need, come when they come. */
-static void port_moves(const int *places)
+static void port_moves(const int *places, int sleeps)
 {
     struct port_sleeper s;
     struct port_waker wakers[PORT_SLEEPS];
     port_sleeper_begin(&s);
-    for (int i = 0; i < PORT_SLEEPS; i++) {
+    for (int i = 0; i < sleeps; i++) {
         wakers[i] = (struct port_waker){&s, i};
         sim_spawn(port_wakes, &wakers[i]);
     }
-    for (int i = 0; i < PORT_SLEEPS; i++) {
+    for (int i = 0; i < sleeps; i++) {
         thi_port_t *port = places[i] != 0 ? port_made(places[i] == 2) : NULL;
         port_sleep_in(&s, port, i);
         s.stage.loop = NULL;
@@ -274,13 +282,13 @@ static void port_moves(const int *places)
 /* 0: the thread, 1: a loop that sleeps on its word, 2: one that polls. */
 SIM_TEST(port, wakers_find_who_moves_between_loops, .tasks = 4, .schedules = 100000)
 {
-    port_moves((const int[]){1, 1, 1});
+    port_moves((const int[]){1, 1, 1}, 2 + (int)sim_random(2));
 }
 
 SIM_TEST(port, wakers_find_who_moves_between_loops_and_threads, .tasks = 4, .schedules = 100000)
 {
     const int orders[][PORT_SLEEPS] = {{1, 0, 1}, {0, 1, 0}, {2, 0, 1}, {2, 1, 0}};
-    port_moves(orders[sim_random(4)]);
+    port_moves(orders[sim_random(4)], 2 + (int)sim_random(2));
 }
 
 /* Two loops at a time: the one that it has left is closed only in the end, and looks at its port then. */
@@ -307,15 +315,52 @@ SIM_TEST(port, what_is_left_in_an_old_port_is_passed_on, .tasks = 4, .schedules 
     thi_port_close(second);
 }
 
+/* As leave of turn.c: the loop stays as it is. */
+static void port_goes_away(struct port_sleeper *s, bool polls)
+{
+    (void)thi_port_leave(s->loop.port, false);
+    port_take_post(&s->loop);
+    if (polls)
+        (void)thi_port_leave(s->loop.port, true);
+    s->stage.loop = NULL;
+}
+
+/* Whose loop does not look at its port any more: what comes late to it goes on all the same. */
+SIM_TEST(port, what_is_left_with_who_is_away_is_passed_on, .tasks = 4, .schedules = 100000)
+{
+    struct port_sleeper s;
+    struct port_waker wakers[PORT_SLEEPS];
+    port_sleeper_begin(&s);
+    const bool polls = sim_random(2) == 0;
+    thi_port_t *first = port_made(polls);
+    thi_port_t *second = port_made(false);
+    sim_signals_repeat(polls);
+    for (int i = 0; i < PORT_SLEEPS; i++) {
+        wakers[i] = (struct port_waker){&s, i};
+        sim_spawn(port_wakes, &wakers[i]);
+    }
+    port_sleep_in(&s, first, 0);
+    port_goes_away(&s, polls);
+    port_sleep_in(&s, second, 1);
+    port_goes_away(&s, false);
+    port_sleep_in(&s, NULL, 2);
+    sim_join_all();
+    thi_port_close(second);
+    thi_port_close(first);
+    sim_signals_repeat(false);
+}
+
 /* As send of loop.c: another life of the record, spawned from elsewhere. */
 static void *port_spawns(void *arg)
 {
     struct port_sleeper *s = arg;
-    thi_store_relaxed(&s->co.port, s->loop.port);
+    thi_port_t *port = s->loop.port;
+    thi_store_release(&s->co.port, port);
+    sim_check(thi_port_visit(port));
     thi_store_relaxed(&s->co.stage, NULL);
     thi_store_release(&s->co.fresh, 1u);
-    if (thi_swap_acq_rel(&s->co.posted, 1u) == 0)
-        sim_check(thi_port_post(s->loop.port, &s->co));
+    thi_coro_post(&s->co, port);
+    thi_port_visited(port);
     return NULL;
 }
 
@@ -327,16 +372,20 @@ SIM_TEST(port, who_is_spawned_comes_whoever_is_late, .tasks = 3, .schedules = 10
     sim_spawn(port_wakes, &waker);
     thi_port_t *first = port_made(false);
     port_sleep_in(&s, first, 0);
-    const bool again = sim_random(2) == 0;
+    const unsigned end = sim_random(3);
     thi_port_t *second = NULL;
-    if (again) {
+    if (end == 0) {
         thi_port_close(first);
         second = port_made(false);
     } else {
         second = port_made(false);
-        thi_port_close(first);
+        if (end == 1)
+            thi_port_close(first);
+        else
+            port_goes_away(&s, false);
     }
     s.loop.port = second;
+    s.stage.loop = &s.loop;
     sim_spawn(port_spawns, &s);
     while (s.loop.alive == 0) {
         port_take_post(&s.loop);
@@ -347,6 +396,8 @@ SIM_TEST(port, who_is_spawned_comes_whoever_is_late, .tasks = 3, .schedules = 10
     sim_check(s.loop.alive == 1);
     s.stage.loop = NULL;
     thi_port_close(second);
+    if (end == 2)
+        thi_port_close(first);
 }
 
 /* --- deadlines ----------------------------------------------------------------------------------------- */

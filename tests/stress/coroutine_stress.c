@@ -261,7 +261,8 @@ static void everything(thrum_time_t until)
 struct hosts {
     thrum_loop_t *loops[LOOPS];
     thrum_sem_t sem;
-    uint32_t left; /* guests that have not left */
+    uint32_t left;    /* guests that have not left */
+    uint32_t hosting; /* hosts that may spawn on the others' loops */
     uint64_t spawned;
     uint64_t ended;
 };
@@ -339,8 +340,12 @@ static void host(struct member *self)
     while (!thrum_coro_done(co)) /* the others stop it now and then */
         CHECK(is_fine(thrum_loop_run(loop)));
     thrum_coro_release(co);
-    while (counted(&h->ended) != counted(&h->spawned) && !chance_one_in(&self->chance, 1000))
+    __atomic_fetch_sub(&h->hosting, 1u, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&h->hosting, __ATOMIC_ACQUIRE) != 0 ||
+           counted(&h->ended) != counted(&h->spawned)) {
         CHECK(is_fine(thrum_loop_turn(loop)));
+        sched_yield();
+    }
 }
 
 static void stopper(struct member *self)
@@ -355,7 +360,7 @@ static void stopper(struct member *self)
 static void hosts_and_guests(thrum_time_t until)
 {
     enum { GUESTS = 3 };
-    struct hosts h = {.sem = THRUM_SEM_INIT(0), .left = GUESTS};
+    struct hosts h = {.sem = THRUM_SEM_INIT(0), .left = GUESTS, .hosting = LOOPS};
     struct member hosting[LOOPS];
     struct member guests[GUESTS];
     struct member stops;
@@ -370,89 +375,6 @@ static void hosts_and_guests(thrum_time_t until)
     CHECK(h.spawned == h.ended);
     for (unsigned i = 0; i < LOOPS; i++)
         thrum_loop_destroy(h.loops[i]);
-}
-
-/* ------------------------------------------------------------------------------------------------
- * Loops that come and go, with coroutines that wait for one another across them: ports and records are
- * used again while wakers are late.
- */
-
-struct relay {
-    thrum_sem_t sems[2];
-    uint64_t passed;
-};
-
-static int pass_on(void *arg, void **result)
-{
-    struct relay *r = arg;
-    struct chance chance = chance_begin();
-    (void)result;
-    for (unsigned n = 0; n < 8; n++) {
-        const unsigned from = chance_below(&chance, 2);
-        const int err = thrum_sem_acquire_until(&r->sems[from],
-                                                thrum_after(chance_below(&chance, TINY_NS / 2)));
-        CHECK(is_fine(err));
-        if (err == 0) {
-            count(&r->passed, 1);
-            CHECK(thrum_sem_release(&r->sems[1 - from]) == 0);
-        }
-        watchdog_progress();
-    }
-    return 0;
-}
-
-static int pass_by_hand(void *arg, void **result)
-{
-    thrum_coro_t *co = NULL;
-    if (thrum_coro_create(&co, pass_on, arg, NULL) != 0)
-        return ENOMEM;
-    CHECK(thrum_coro_resume(co, NULL, NULL) == ENODATA);
-    thrum_coro_release(co);
-    return pass_on(arg, result);
-}
-
-static int stop_here(void *arg, void **result)
-{
-    (void)arg, (void)result;
-    thrum_loop_stop(thrum_loop_current());
-    return 0;
-}
-
-static void short_loop(struct relay *r, struct chance *chance)
-{
-    thrum_loop_t *loop = NULL;
-    thrum_coro_t *co = NULL;
-    CHECK(thrum_loop_create(&loop, NULL) == 0);
-    for (unsigned i = 0; i < 3; i++)
-        CHECK(thrum_loop_go(loop, i == 0 ? &co : NULL, i == 1 ? pass_by_hand : pass_on, r, NULL) ==
-              0);
-    if (chance_one_in(chance, 2)) {
-        CHECK(thrum_loop_go(loop, NULL, stop_here, NULL, NULL) == 0);
-        CHECK(thrum_loop_run(loop) == ECANCELED);
-    } else {
-        CHECK(thrum_loop_run(loop) == 0);
-    }
-    thrum_loop_destroy(loop);
-    CHECK(thrum_coro_done(co));
-    thrum_coro_release(co);
-}
-
-static void come_and_go(struct member *self)
-{
-    struct relay *r = self->shared;
-    while (member_goes_on(self)) {
-        if (chance_one_in(&self->chance, 4))
-            CHECK(pass_by_hand(r, NULL) == 0); /* without a loop */
-        else
-            short_loop(r, &self->chance);
-    }
-}
-
-static void loops_that_come_and_go(thrum_time_t until)
-{
-    struct relay r = {.sems = {THRUM_SEM_INIT(2), THRUM_SEM_INIT(2)}};
-    team_run(4, come_and_go, &r, until);
-    CHECK(thrum_sem_value(&r.sems[0]) + thrum_sem_value(&r.sems[1]) == 4);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -590,7 +512,6 @@ static void lines_between(thrum_time_t until)
 static const struct stress_case cases[] = {
     {"everything", everything},
     {"hosts and guests", hosts_and_guests},
-    {"loops that come and go", loops_that_come_and_go},
     {"lines between", lines_between},
 };
 

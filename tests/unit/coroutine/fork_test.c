@@ -240,6 +240,35 @@ Test(coro_fork, a_loop_that_was_not_running_is_empty_in_the_child)
     thrum_loop_destroy(loop);
 }
 
+/* As a thread of the parent would be that was about to leave something there. */
+static int destroy_visited_loop(void *arg)
+{
+    thrum_loop_destroy(arg);
+    return 0;
+}
+
+static int run_once(void *arg)
+{
+    return thrum_loop_run(arg);
+}
+
+Test(coro_fork, a_loop_that_somebody_visited_can_be_destroyed_in_the_child)
+{
+    for (int others = 0; others < 2; others++) { /* another thread's */
+        thrum_loop_t *loop = NULL;
+        struct caller c;
+        EXPECT_CALL(0, thrum_loop_create(&loop, NULL));
+        if (others != 0)
+            caller_start(&c, run_once, loop);
+        if (others != 0)
+            cr_expect_eq(caller_join(&c), 0);
+        cr_expect(thi_port_visit(loop->port));
+        cr_expect_eq(child_run(destroy_visited_loop, loop), 0, "%d", others);
+        thi_port_visited(loop->port);
+        thrum_loop_destroy(loop);
+    }
+}
+
 /* --- while other threads are at it ------------------------------------------------------------------- */
 
 struct busy {
