@@ -105,9 +105,9 @@ THRUM_API int thrum_loop_fd(thrum_loop_t *loop, int *fd);
 /** Has the run that is under way, or else the next one, return. Any thread. NULL: nothing. */
 THRUM_API void thrum_loop_stop(thrum_loop_t *loop);
 
-/** Cancels the coroutines that are left, runs them to their ends, and frees the loop. On the thread that
- *  ran it (one that never ran: any), and not from a coroutine, of this loop or another: it could not run them, and
- *  what they hold would stay so. NULL: nothing. */
+/** Cancels the coroutines that are left, and those that they have resumed, runs them to their ends, and frees
+ *  the loop. On the thread that ran it (one that never ran: any), and not from a coroutine, of this loop or
+ *  another: it could not run them, and what they hold would stay so. NULL: nothing. */
 THRUM_API void thrum_loop_destroy(thrum_loop_t *loop);
 
 /** The loop that the calling thread runs; NULL: none. */

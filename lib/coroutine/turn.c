@@ -181,11 +181,21 @@ static void run_line(thrum_loop_t *loop)
     }
 }
 
+/* And whom it has resumed: it cannot end before that one yields or ends, which may wait for ever. */
+static void cancel_coroutine(thrum_coro_t *co)
+{
+    for (bool inner = true; inner; co = co->resumed) {
+        if (thi_load_relaxed(&co->strand.cancelled) == 0)
+            thi_strand_cancel(&co->strand);
+        inner = co->state == THI_CORO_RESUMING && co->strand.shields == 0;
+    }
+}
+
 static void cancel_coroutines(const thrum_loop_t *loop, bool all)
 {
     for (thrum_coro_t *co = loop->youngest; co != NULL; co = co->older) {
-        if ((all || co->daemon) && thi_load_relaxed(&co->strand.cancelled) == 0)
-            thi_strand_cancel(&co->strand);
+        if (all || co->daemon)
+            cancel_coroutine(co);
     }
 }
 

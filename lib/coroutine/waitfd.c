@@ -122,8 +122,8 @@ void thi_waitfd_ready(thrum_loop_t *loop, const thi_polled_t *polled, size_t n)
             const unsigned left = loop->armed[fd] & ~polled[i].ready;
             loop->armed[fd] = 0;
             ready(fd, polled[i].ready);
-            if (left != 0)
-                (void)thi_waitfd_arm(loop, fd, left);
+            if (left != 0 && thi_waitfd_arm(loop, fd, left) != 0)
+                ready(fd, left); /* nobody else would tell them why */
         }
     }
 }

@@ -203,6 +203,36 @@ Test(io_close, what_a_copy_is_told_is_not_for_the_new_one)
     cr_expect_eq(in_loop(use_a_copy, NULL), 0);
 }
 
+/* By close(2), which tells nobody: who waits for the one direction learns of it with who is told of the other. */
+static int wait_both_ways(void *arg, void **result)
+{
+    struct ends e = stream_pair();
+    struct io_call args[2] = {{.fd = e.fd[0], .deadline = THRUM_FOREVER},
+                              {.fd = e.fd[0], .deadline = THRUM_FOREVER}};
+    struct io_coro c[2] = {{read_call, &args[0]}, {write_call, &args[1]}};
+    thrum_coro_t *cos[2];
+    (void)arg, (void)result;
+    for (int i = 0; i < 2; i++)
+        cos[i] = spawned(io_coro_main, &c[i]);
+    while (waiting_on(e.fd[0]) < 2)
+        thrum_yield();
+    const int copy = dup(e.fd[0]);
+    close(e.fd[0]);
+    cr_assert_eq(write(e.fd[1], "x", 1), 1);
+    for (int i = 0; i < 2; i++) {
+        EXPECT_CALL(EBADF, thrum_coro_join(cos[i], NULL));
+        thrum_coro_release(cos[i]);
+    }
+    close(copy);
+    close(e.fd[1]);
+    return 0;
+}
+
+Test(io_close, nobody_waits_for_a_number_that_was_closed_when_another_is_told)
+{
+    cr_expect_eq(in_loop(wait_both_ways, NULL), 0);
+}
+
 /* --- cancellation ------------------------------------------------------------------------------------- */
 
 static int cancel_in_the_loop(void *arg, void **result)
