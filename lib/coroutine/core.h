@@ -24,11 +24,11 @@
  * A coroutine that waits while its thread runs a loop goes away in the middle of whatever it does; the loop
  * comes back to that very place, whoever had resumed it.
  *
- *   NEW         has not begun
- *   RUNNING     it is current
- *   RESUMING    it has resumed another and waits for its yield
- *   YIELDED     in yield: resume or switch goes on with it
+ *   NEW         has not begun: resume or switch goes on with it
+ *   YIELDED     in yield: likewise; it has nobody to go back to
  *   SWITCHED    in switch: likewise
+ *   RESUMING    it has resumed another and waits for its yield
+ *   RUNNING     it is current
  *   BLOCKED     it waits in the loop for a wake-up
  *   READY       in the loop's line
  *   DONE        it has ended
@@ -45,12 +45,14 @@
 typedef struct thi_stage thi_stage_t;
 typedef struct thi_port thi_port_t;
 
+/* In this order: what a resume or a switch goes on with, and who is given a value where it wants it, are
+ * told by one comparison each. */
 typedef enum {
     THI_CORO_NEW,
-    THI_CORO_RUNNING,
-    THI_CORO_RESUMING,
     THI_CORO_YIELDED,
     THI_CORO_SWITCHED,
+    THI_CORO_RESUMING,
+    THI_CORO_RUNNING,
     THI_CORO_BLOCKED,
     THI_CORO_READY,
     THI_CORO_DONE,
@@ -64,44 +66,48 @@ typedef enum {
 
 struct thi_cleanups;
 
+/* What a switch needs is in one line of the cache, where no sanitizer wants more; the strand's first line is the
+ * other one. */
 struct thrum_coro {
     thi_strand_t strand; /* of stage->self: not in use, fiber.strand is the thread's */
-    thi_fiber_t fiber;
 
-    thi_stage_t *stage; /* the thread; NULL: of a loop that has not seen it yet */
-    thrum_coro_t
-        *back; /* to whom yield and the end give control. Its handle is held if `holds_back` */
-    thrum_loop_t *loop;    /* spawned on it; NULL: it is resumed by hand */
-    thi_port_t *port;      /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
-    thrum_coro_t *resumed; /* RESUMING: whom */
-    void **out;            /* RESUMING, SWITCHED: where it wants what it is given; NULL: nowhere */
-    thrum_coro_t *next;    /* in the line, or in the cache of stacks */
-    thrum_coro_t *next_post; /* in a port's inbox */
-    thrum_coro_t *younger;   /* among those of the loop that have not ended */
-    thrum_coro_t *older;
     thrum_fn fn;
     void *arg;
     void *result;
     const void *task_of; /* the loop's executor, if it runs a task of that */
     struct thi_cleanups *cleanups;
     thrum_time_t deadline; /* BLOCKED */
-    thrum_time_t used;     /* THRUM_FEEDBACK */
+
+    thi_fiber_t fiber;
+    thi_stage_t *stage; /* the thread; NULL: of a loop that has not seen it yet */
+    thrum_coro_t
+        *back; /* to whom yield and the end give control. Its handle is held if `holds_back` */
+    thrum_coro_t *resumed; /* RESUMING: whom */
+    void **out;            /* RESUMING, SWITCHED: where it wants what it is given; NULL: nowhere */
+    thrum_coro_t *next;    /* in the line, or in the cache of stacks */
+    int error;       /* errno, while others of the loop run; whoever gives control to it sets it */
+    uint8_t state;   /* thi_coro_state_t */
+    bool loops;      /* the loop holds a reference */
+    bool unwinding;  /* its release resumed it to end */
+    bool holds_back; /* never while whoever it goes back to is RESUMING */
+
+    thrum_loop_t *loop;      /* spawned on it; NULL: it is resumed by hand */
+    thi_port_t *port;        /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
+    thrum_coro_t *next_post; /* in a port's inbox */
+    thrum_coro_t *younger;   /* among those of the loop that have not ended */
+    thrum_coro_t *older;
+    thrum_time_t used; /* THRUM_FEEDBACK */
     int status;
-    int error; /* errno, while others of the loop run; whoever gives control to it sets it */
     uint32_t refs;
     uint32_t ended;
     uint32_t posted; /* it is in an inbox, or on its way */
     uint32_t fresh;  /* spawned by another thread, and the loop has not seen it yet */
     uint32_t timer;  /* place among the loop's deadlines, + 1; 0: none */
-    uint8_t state;   /* thi_coro_state_t */
     uint8_t level;   /* THRUM_FEEDBACK */
     uint8_t class;   /* stack.c */
     bool registered; /* stack.c */
-    bool loops;      /* the loop holds a reference */
     bool daemon;
-    bool unwinding; /* its release resumed it to end */
     bool timed_out;
-    bool holds_back;
     char name[THI_CORO_NAME];
 };
 
@@ -129,6 +135,7 @@ struct thi_stage {
     thrum_coro_t
         *ending;   /* has left its stack for good: of a loop, which has to say so; or of nobody */
     uint32_t left; /* never read: thi_context_leave needs a place */
+    int *error;    /* the thread's errno */
     thrum_coro_t *stacks[THI_STACK_CLASSES];
     unsigned stacks_kept[THI_STACK_CLASSES];
     void *signal_stack;
@@ -268,6 +275,7 @@ struct thrum_loop {
     thrum_time_t since; /* THRUM_FEEDBACK: when the current one got its turn */
     thrum_time_t boosted;
     int alarm;         /* embedded: a descriptor for its deadlines; -1: none */
+    bool accounts;     /* for each that is given control: THRUM_FEEDBACK, or a watchdog */
     uint64_t switches; /* watchdog.c: read by its timer */
     uint32_t running;  /* likewise: the id of the coroutine that was given control last */
     struct thi_watchdog *watchdog;
@@ -287,6 +295,9 @@ void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co);
 
 /* The first of the line; NULL: nobody is ready. */
 thrum_coro_t *thi_loop_next(thrum_loop_t *loop);
+
+/* It accounts: what the watchdog looks at. NULL: control goes to the loop itself. */
+void thi_loop_gives(thrum_loop_t *loop, const thrum_coro_t *next);
 
 /* In a forked child: who held their locks, or was about to leave something in an inbox, is the parent's. */
 void thi_stacks_after_fork(void);

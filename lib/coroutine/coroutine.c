@@ -21,14 +21,20 @@
  * Passing control
  */
 
-/* To one that is suspended. Returns what its call is to return. I4. */
-static inline void *deliver(const thrum_coro_t *to, void *value)
+/* To one that is in a switch or a resume, whose call is to return 0. I4. */
+static inline void *hand_over(const thrum_coro_t *to, void *value)
 {
-    if (to->state != THI_CORO_SWITCHED && to->state != THI_CORO_RESUMING)
-        return value; /* of a yield; or it has not begun, and nobody gets it */
     if (to->out != NULL)
         *to->out = value;
     return NULL;
+}
+
+/* To one that is suspended. Returns what its call is to return. I4. */
+static inline void *deliver(const thrum_coro_t *to, void *value)
+{
+    if (to->state == THI_CORO_SWITCHED || to->state == THI_CORO_RESUMING)
+        return hand_over(to, value);
+    return value; /* of a yield; or it has not begun, and nobody gets it */
 }
 
 void thi_coro_settle(thi_stage_t *stage)
@@ -45,7 +51,7 @@ static inline void lend_home(const thrum_coro_t *from, thrum_coro_t *to)
 {
     const thi_strand_t *lender = from->fiber.strand;
     thi_strand_t *strand = &to->strand;
-    if (THI_LIKELY(lender->home == NULL && strand->home == NULL))
+    if (THI_LIKELY(((uintptr_t)lender->home | (uintptr_t)strand->home) == 0))
         return;
     strand->home = lender->home;
     strand->post = lender->post;
@@ -201,8 +207,7 @@ int thrum_coro_create(thrum_coro_t **co, thrum_fn fn, void *arg, const thrum_cor
 
 static inline bool is_suspended(const thrum_coro_t *co)
 {
-    return co->state == THI_CORO_YIELDED || co->state == THI_CORO_SWITCHED ||
-           co->state == THI_CORO_NEW;
+    return co->state <= THI_CORO_SWITCHED;
 }
 
 /* It has been resumed, and has switched away: who resumed it waits for it. */
@@ -213,39 +218,54 @@ static inline bool is_awaited(const thrum_coro_t *co)
 }
 
 /* It is not unwound, even if nobody else has a handle: it ends by itself, or is lost to all. */
-static inline void let_go_of_back(thrum_coro_t *co)
+static void let_go_of_back(thrum_coro_t *co)
 {
-    if (THI_UNLIKELY(co->holds_back) && thi_coro_drop(co->back) && thrum_coro_done(co->back))
+    if (co->holds_back && thi_coro_drop(co->back) && thrum_coro_done(co->back))
         thi_coro_free(co->stage, co->back);
     co->holds_back = false;
     co->back = NULL;
 }
 
 /* Why it cannot be gone on with. */
-static int refuses(const thi_stage_t *stage, const thrum_coro_t *co)
+THI_COLD static int refuses(const thi_stage_t *stage, const thrum_coro_t *co)
 {
+    if (co == NULL)
+        return EINVAL;
     if (stage != NULL && co->stage == stage)
         return co->state == THI_CORO_DONE ? ENODATA : EINVAL;
     return thrum_coro_done(co) ? ENODATA : EINVAL;
 }
 
-int thrum_coro_resume(thrum_coro_t *co, void *send, void **yielded)
+/* A suspended one that goes back to nobody. `send`: what its call is to return. */
+THI_FIBER_INLINE int resume(thi_stage_t *stage, thrum_coro_t *co, void *send, void **yielded)
 {
-    if (THI_UNLIKELY(co == NULL))
-        return EINVAL;
-    thi_stage_t *stage = thi_stage;
-    if (THI_UNLIKELY(co->stage != stage || !is_suspended(co) || co->loops || is_awaited(co)))
-        return refuses(stage, co);
     thrum_coro_t *self = stage->current;
     lend_home(self, co);
-    let_go_of_back(co);
     co->back = self;
     self->resumed = co;
     self->out = yielded;
     thi_coro_set_state(self, THI_CORO_RESUMING);
-    send = deliver(co, send);
     thi_coro_make_current(stage, co);
     return thi_fiber_switch_int(&self->fiber, &co->fiber, send);
+}
+
+THI_NOINLINE static int resume_from_switch(thi_stage_t *stage, thrum_coro_t *co, void *send,
+                                           void **yielded)
+{
+    if (is_awaited(co))
+        return refuses(stage, co);
+    let_go_of_back(co);
+    return resume(stage, co, hand_over(co, send), yielded);
+}
+
+int thrum_coro_resume(thrum_coro_t *co, void *send, void **yielded)
+{
+    thi_stage_t *stage = thi_stage;
+    if (THI_UNLIKELY(co == NULL || co->stage != stage || !is_suspended(co) || co->loops))
+        return refuses(stage, co);
+    if (THI_UNLIKELY(co->state == THI_CORO_SWITCHED))
+        return resume_from_switch(stage, co, send, yielded);
+    return resume(stage, co, send, yielded);
 }
 
 void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co)
@@ -258,24 +278,41 @@ void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co)
     }
 }
 
-void *thrum_coro_yield(void *value)
+/* Who does not simply go back to who has resumed it. */
+THI_NOINLINE static void *yield_otherwise(thi_stage_t *stage, void *value)
 {
-    thi_stage_t *stage = thi_stage;
     thrum_coro_t *self = stage != NULL ? stage->current : NULL;
-    if (THI_UNLIKELY(self == NULL || self->back == NULL)) {
+    if (self == NULL || self->back == NULL) {
         thrum_yield();
         return NULL;
     }
-    if (THI_UNLIKELY(self->unwinding))
+    if (self->unwinding)
         thi_coro_end(self, ECANCELED, NULL);
     thrum_coro_t *back = self->back;
-    if (THI_UNLIKELY(!takes_control(back, self))) { /* who started it has gone elsewhere since */
+    if (!takes_control(back, self)) { /* who started it has gone elsewhere since */
         thrum_yield();
         return NULL;
     }
     let_go_of_back(self);
     thi_coro_set_state(self, THI_CORO_YIELDED);
     value = deliver(back, value);
+    thi_coro_make_current(stage, back);
+    return thi_fiber_switch(&self->fiber, &back->fiber, value);
+}
+
+void *thrum_coro_yield(void *value)
+{
+    thi_stage_t *stage = thi_stage;
+    if (THI_UNLIKELY(stage == NULL))
+        return yield_otherwise(stage, value);
+    thrum_coro_t *self = stage->current;
+    thrum_coro_t *back = self->back;
+    if (THI_UNLIKELY(back == NULL || back->state != THI_CORO_RESUMING || back->resumed != self ||
+                     self->unwinding))
+        return yield_otherwise(stage, value);
+    self->back = NULL;
+    thi_coro_set_state(self, THI_CORO_YIELDED);
+    value = hand_over(back, value);
     thi_coro_make_current(stage, back);
     return thi_fiber_switch(&self->fiber, &back->fiber, value);
 }
@@ -293,24 +330,21 @@ static void start_by_switch(thrum_coro_t *self, thrum_coro_t *co)
         thi_coro_retain(self);
 }
 
-int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
+/* To whom it is not simply the end of its switch. */
+THI_NOINLINE static int switch_otherwise(thrum_coro_t *co, void *send, void **received)
 {
-    if (THI_UNLIKELY(co == NULL))
-        return EINVAL;
     thi_stage_t *stage = thi_stage_here();
-    if (THI_UNLIKELY(stage == NULL))
-        return ENOMEM;
+    if (co == NULL || stage == NULL)
+        return co == NULL ? EINVAL : ENOMEM;
     thrum_coro_t *self = stage->current;
-    if (THI_UNLIKELY(co == self)) {
+    if (co == self) {
         if (received != NULL)
             *received = send;
         return 0;
     }
-    if (THI_UNLIKELY(
-            self->unwinding)) /* also to whom it cannot switch: who unwinds it waits for it */
+    if (self->unwinding) /* also to whom it cannot switch: who unwinds it waits for it */
         thi_coro_end(self, ECANCELED, NULL);
-    if (THI_UNLIKELY(co->stage != stage || !is_suspended(co) ||
-                     (co->loops && co->state != THI_CORO_SWITCHED)))
+    if (co->stage != stage || !is_suspended(co) || (co->loops && co->state != THI_CORO_SWITCHED))
         return refuses(stage, co);
     lend_home(self, co);
     if (co->back == NULL && co != &stage->self && !co->loops)
@@ -318,6 +352,23 @@ int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
     self->out = received;
     thi_coro_set_state(self, THI_CORO_SWITCHED);
     send = deliver(co, send);
+    thi_coro_make_current(stage, co);
+    return thi_fiber_switch_int(&self->fiber, &co->fiber, send);
+}
+
+int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
+{
+    thi_stage_t *stage = thi_stage;
+    if (THI_UNLIKELY(co == NULL || co->stage != stage || co->state != THI_CORO_SWITCHED))
+        return switch_otherwise(co, send, received);
+    thrum_coro_t *self = stage->current;
+    const bool starts = co->back == NULL && co != &stage->self && !co->loops;
+    if (THI_UNLIKELY(self->unwinding || starts))
+        return switch_otherwise(co, send, received);
+    lend_home(self, co);
+    self->out = received;
+    thi_coro_set_state(self, THI_CORO_SWITCHED);
+    send = hand_over(co, send);
     thi_coro_make_current(stage, co);
     return thi_fiber_switch_int(&self->fiber, &co->fiber, send);
 }
