@@ -46,13 +46,22 @@ void thi_loop_ready(thrum_loop_t *loop, thrum_coro_t *co)
         enqueue(loop, co);
 }
 
-thrum_coro_t *thi_loop_next(thrum_loop_t *loop)
+/* Of the lines of a loop with THRUM_FEEDBACK that are not the first. */
+THI_NOINLINE static thrum_coro_t *take_lower(thrum_loop_t *loop)
 {
-    thrum_coro_t *co = take_first(&loop->lines[0]);
+    thrum_coro_t *co = NULL;
     for (unsigned level = 1; co == NULL && level < THI_LEVELS; level++)
         co = take_first(&loop->lines[level]);
-    loop->waiting -= co != NULL;
     return co;
+}
+
+thrum_coro_t *thi_loop_next(thrum_loop_t *loop)
+{
+    if (loop->waiting == 0)
+        return NULL;
+    loop->waiting--;
+    thrum_coro_t *co = take_first(&loop->lines[0]);
+    return THI_LIKELY(co != NULL) ? co : take_lower(loop);
 }
 
 /* THRUM_FEEDBACK: whoever has used up what its level grants goes down one. */
@@ -67,35 +76,49 @@ static void account(thrum_loop_t *loop, thrum_coro_t *co)
     co->used = 0;
 }
 
+void thi_loop_gives(thrum_loop_t *loop, const thrum_coro_t *next)
+{
+    thi_store_relaxed(&loop->switches, loop->switches + 1);
+    thi_store_relaxed(&loop->running, next != NULL ? next->strand.id : 0u);
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Passing control
  */
 
-/* The current coroutine, which is BLOCKED or READY, lets others run; returns when it is its turn again. Nothing
- * is left to do then (coroutine.c, I4). */
-static inline void let_others_run(thi_stage_t *stage, thrum_coro_t *co)
+/* To the next of the line, from the current coroutine, which is BLOCKED or READY. Nothing is left to do when it
+ * is its turn again (coroutine.c, I4). */
+THI_FIBER_INLINE void pass_to(thi_stage_t *stage, thrum_coro_t *co, thrum_coro_t *next)
+{
+    int *error = stage->error;
+    co->error = *error;
+    *error = next->error;
+    thi_coro_pass(stage, next);
+}
+
+/* The current coroutine, which is BLOCKED or READY, lets others run; returns when it is its turn again. */
+static void let_others_run(thi_stage_t *stage, thrum_coro_t *co)
 {
     thrum_loop_t *loop = stage->loop;
     thrum_coro_t *next = NULL;
     if (THI_UNLIKELY(loop->config.policy == THRUM_FEEDBACK))
         account(loop, co);
-    thi_store_relaxed(&loop->switches, loop->switches + 1);
     if (THI_LIKELY(loop->turns != 0)) {
         loop->turns--;
         next = thi_loop_next(loop);
     }
-    thi_store_relaxed(&loop->running, next != NULL ? next->strand.id : 0u);
+    if (THI_UNLIKELY(loop->accounts))
+        thi_loop_gives(loop, next);
     if (next == co) {
         thi_coro_set_state(co, THI_CORO_RUNNING);
         return;
     }
-    int *error = &errno;
-    co->error = *error;
-    if (THI_LIKELY(next != NULL))
-        *error = next->error;
-    else
-        next = &stage->self;
-    thi_coro_pass(stage, next);
+    if (THI_LIKELY(next != NULL)) {
+        pass_to(stage, co, next);
+    } else {
+        co->error = *stage->error;
+        thi_coro_pass(stage, &stage->self);
+    }
 }
 
 int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
@@ -118,6 +141,20 @@ int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
     return co->timed_out ? ETIMEDOUT : 0;
 }
 
+/* In a loop, and not simply to the next of the line. */
+THI_NOINLINE static void yield_otherwise(thi_stage_t *stage)
+{
+    thrum_loop_t *loop = stage->loop;
+    thrum_coro_t *self = stage->current;
+    if (self != &stage->self &&
+        (loop->waiting != 0 || loop->turns == 0 || thi_port_has_post(loop->port))) {
+        enqueue(loop, self);
+        let_others_run(stage, self);
+    } else if (loop->turns != 0) {
+        loop->turns--;
+    }
+}
+
 void thrum_yield(void)
 {
     thi_stage_t *stage = thi_stage;
@@ -127,13 +164,17 @@ void thrum_yield(void)
     }
     thrum_loop_t *loop = stage->loop;
     thrum_coro_t *self = stage->current;
-    if (THI_LIKELY(self != &stage->self &&
-                   (loop->waiting != 0 || loop->turns == 0 || thi_port_has_post(loop->port)))) {
-        enqueue(loop, self);
-        let_others_run(stage, self);
-    } else if (loop->turns != 0) {
-        loop->turns--;
+    thi_line_t *line = &loop->lines[0];
+    thrum_coro_t *next = line->first;
+    if (THI_UNLIKELY(next == NULL || loop->turns == 0 || loop->accounts || self == &stage->self)) {
+        yield_otherwise(stage);
+        return;
     }
+    loop->turns--;
+    thi_coro_set_state(self, THI_CORO_READY);
+    append(line, self);
+    line->first = next->next;
+    pass_to(stage, self, next);
 }
 
 /* ------------------------------------------------------------------------------------------------
