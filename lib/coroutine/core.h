@@ -4,7 +4,7 @@
 /*
  * What the files of lib/coroutine share.
  *
- *   context.c *.S       switching stacks
+ *   context.h *.S       switching stacks
  *   fiber.h             a context and its strand; what sanitizers are told
  *   stack.c             stacks, guards, and who runs into one
  *   stage.c             a thread on which coroutines run
@@ -132,8 +132,8 @@ static inline thrum_coro_t *thi_coro_of(const thi_strand_t *strand)
 struct thi_stage {
     thrum_coro_t *current;
     thrum_loop_t *loop; /* it runs one, also while it runs a coroutine of it */
-    thrum_coro_t
-        *ending;   /* has left its stack for good: of a loop, which has to say so; or of nobody */
+    thrum_coro_t *
+        ending; /* has left its stack, or is about to: of a loop that still has a reference, or of nobody */
     uint32_t left; /* never read: thi_context_leave needs a place */
     int *error;    /* the thread's errno */
     thrum_coro_t *stacks[THI_STACK_CLASSES];
@@ -161,7 +161,7 @@ static inline thi_stage_t *thi_stage_here(void)
 thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
                             const thrum_coro_config_t *config);
 
-/* 0, or EINVAL. */
+/* 0, or EINVAL. Not NULL. */
 int thi_coro_check_config(const thrum_coro_config_t *config);
 
 /* Nobody has a reference any more. */
@@ -176,9 +176,16 @@ bool thi_coro_drop(thrum_coro_t *co);
 /* What it has deferred. */
 void thi_coro_run_cleanups(thrum_coro_t *co);
 
-/* Does what is left to do for `ending`, if there is one: for a coroutine of a loop at once, by the loop; for
- * one that nobody has a handle of any more some time, at the latest at the end of the thread. */
-void thi_coro_settle(thi_stage_t *stage);
+/* Does what is left to do for `ending`, if there is one: gives up the reference of its loop, and gives its
+ * stack to others if nobody has a handle. Some time after it has left that, at the latest at the end of the
+ * thread. */
+void thi_coro_settle_one(thi_stage_t *stage);
+
+static inline void thi_coro_settle(thi_stage_t *stage)
+{
+    if (stage->ending != NULL)
+        thi_coro_settle_one(stage);
+}
 
 /* Ends the current coroutine. */
 _Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result);
@@ -204,8 +211,8 @@ extern const thi_strand_kind_t thi_coro_kind;
 void thi_coro_wake(thi_strand_t *strand);
 extern const thi_site_t thi_coro_site;
 
-/* It has left its stack for good: tells joiners, and gives up the loop's reference. */
-void thi_coro_publish_end(thi_stage_t *stage, thrum_coro_t *co);
+/* Of a loop: it is none of that any more, and joiners are told. The loop's reference is still there. */
+void thi_coro_publish_end(thrum_coro_t *co);
 
 /* --- the loop --------------------------------------------------------------------------------------- */
 #define THI_LEVELS 4 /* THRUM_FEEDBACK; the other policy has one */
@@ -295,6 +302,9 @@ void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co);
 
 /* The first of the line; NULL: nobody is ready. */
 thrum_coro_t *thi_loop_next(thrum_loop_t *loop);
+
+/* The same for one that has ended: NULL also when it is the loop's turn. */
+thrum_coro_t *thi_loop_next_at_end(thrum_loop_t *loop);
 
 /* It accounts: what the watchdog looks at. NULL: control goes to the loop itself. */
 void thi_loop_gives(thrum_loop_t *loop, const thrum_coro_t *next);

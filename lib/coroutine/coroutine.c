@@ -5,9 +5,9 @@
  *   I1  One coroutine of a thread is RUNNING, and it is stage->current.
  *   I2  `back` of one that was resumed is RESUMING until the other yields, ends or is waited for in the
  *       loop; `back` of one that was started by a switch is held by a reference.
- *   I3  A coroutine that has ended is said to have only when it has left its stack, which others would be
- *       free to give to somebody else: by the switch itself, or, where there is more to do than to say so,
- *       by whoever comes to it (`ending`).
+ *   I3  Where nobody but the holders of its handle keeps a coroutine's stack from being given to others, it is
+ *       said to have ended only when it has left that: by the switch itself. Of a loop it is said before, for
+ *       the loop's own reference stays until whoever comes next to settle what is left to do (`ending`).
  *   I4  Who gives control leaves behind what it gives, where the other wants to have it (`out`), and passes
  *       what the other's call is to return. So a resume, a yield and a switch have nothing to do once
  *       they have control again: the switch of contexts is a jump at their end, and the other's goes
@@ -37,13 +37,13 @@ static inline void *deliver(const thrum_coro_t *to, void *value)
     return value; /* of a yield; or it has not begun, and nobody gets it */
 }
 
-void thi_coro_settle(thi_stage_t *stage)
+void thi_coro_settle_one(thi_stage_t *stage)
 {
     thrum_coro_t *co = stage->ending;
-    if (THI_LIKELY(co == NULL))
-        return;
     stage->ending = NULL;
-    thi_coro_publish_end(stage, co);
+    /* What nobody has a handle of any more; or the loop's reference. */
+    if (!co->loops || thi_load_relaxed(&co->refs) == 0 || thi_coro_drop(co))
+        thi_coro_free(stage, co);
 }
 
 /* A worker's tasks may wait for others of the same pool, also in a coroutine that they resume by hand. */
@@ -100,55 +100,93 @@ static void *last_word(const thrum_coro_t *to, const thrum_coro_t *co, void *res
     return deliver(to, result);
 }
 
-_Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result)
+THI_NOINLINE static void run_down(thrum_coro_t *co)
 {
-    thi_stage_t *stage = thi_stage;
-    uint32_t *left = &co->ended;
     do {
         thi_coro_run_cleanups(co);
         if (co->strand.locals != NULL)
             thi_locals_end(&co->strand);
-    } while (THI_UNLIKELY(co->cleanups != NULL)); /* deferred by a destructor */
+    } while (co->cleanups != NULL); /* deferred by a destructor */
+}
+
+/* Whom the end of a loop's coroutine gives control to, and what that one's call is to return. */
+static inline thrum_coro_t *next_in_loop(thi_stage_t *stage, const thrum_coro_t *co, void **value)
+{
+    thrum_coro_t *to = co->loop == stage->loop ? thi_loop_next_at_end(stage->loop) : NULL;
+    if (THI_LIKELY(to != NULL)) {
+        *stage->error = to->error;
+        return to;
+    }
+    *value = last_word(&stage->self, co, co->result);
+    return &stage->self;
+}
+
+/* The same of another one. */
+static inline thrum_coro_t *next_by_hand(thi_stage_t *stage, thrum_coro_t *co, void **value)
+{
+    thrum_coro_t *to = co->back;
+    if (THI_LIKELY(to != NULL && to->state == THI_CORO_RESUMING && to->resumed == co)) {
+        *value = (void *)(intptr_t)ENODATA;
+    } else {
+        to = heir(stage, co);
+        *value = last_word(to, co, co->result);
+    }
+    if (!co->holds_back)
+        co->back = NULL; /* it may be gone before this one is */
+    return to;
+}
+
+_Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result)
+{
+    thi_stage_t *stage = thi_stage;
+    uint32_t *left = &co->ended;
+    void *value = NULL;
+    if (THI_UNLIKELY(co->cleanups != NULL || co->strand.locals != NULL))
+        run_down(co);
     co->status = status;
     co->result = result;
     thi_strand_retire(&co->strand);
-    thrum_coro_t *to = co->loops ? &stage->self : heir(stage, co);
-    if (!co->holds_back)
-        co->back = NULL; /* it may be gone before this one is */
     thi_coro_set_state(co, THI_CORO_DONE);
+    thrum_coro_t *to = NULL;
+    if (co->loops) {
+        thi_coro_publish_end(co);
+        to = next_in_loop(stage, co, &value);
+    } else {
+        to = next_by_hand(stage, co, &value);
+    }
     if (co->loops || thi_load_relaxed(&co->refs) == 0) {
         thi_coro_settle(stage);
         stage->ending = co;
         left = &stage->left;
     }
-    void *value = last_word(to, co, result);
     thi_coro_make_current(stage, to);
     thi_fiber_leave(&co->fiber, &to->fiber, value, left); /* R1 of handle.c */
 }
 
 int thi_coro_check_config(const thrum_coro_config_t *config)
 {
-    if (config == NULL)
-        return 0;
     if (config->config_size != 0 && config->config_size != sizeof *config)
         return EINVAL;
     return config->stack_size <= THRUM_CORO_STACK_MAX ? 0 : EINVAL;
 }
 
-static void set_name(thrum_coro_t *co, const char *name)
+THI_NOINLINE static void configure(thrum_coro_t *co, const thrum_coro_config_t *config)
 {
-    size_t length = strlen(name);
+    co->daemon = config->daemon;
+    if (config->name == NULL)
+        return;
+    size_t length = strlen(config->name);
     length = length < THI_CORO_NAME ? length : THI_CORO_NAME - 1;
-    memcpy(co->name, name, length);
+    memcpy(co->name, config->name, length);
     co->name[length] = '\0';
 }
 
 thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
                             const thrum_coro_config_t *config)
 {
-    const unsigned class = config != NULL && config->stack_size != 0
-                               ? thi_stack_class(config->stack_size)
-                               : THI_STACK_CLASS_DEFAULT - THI_STACK_CLASS_MIN;
+    unsigned class = THI_STACK_CLASS_DEFAULT - THI_STACK_CLASS_MIN;
+    if (THI_UNLIKELY(config != NULL && config->stack_size != 0))
+        class = thi_stack_class(config->stack_size);
     thrum_coro_t *co = thi_stack_take(stage, class);
     if (THI_UNLIKELY(co == NULL))
         return NULL;
@@ -165,33 +203,37 @@ thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
     thi_store_relaxed(&co->ended, 0u);
     thi_coro_set_state(co, THI_CORO_NEW);
     co->loops = false;
-    co->level = 0;
-    co->used = 0;
-    co->daemon = false;
     co->unwinding = false;
     co->holds_back = false;
+    co->used = 0;
+    co->level = 0;
+    co->daemon = false;
     co->name[0] = '\0';
-    if (config != NULL) {
-        co->daemon = config->daemon;
-        if (config->name != NULL)
-            set_name(co, config->name);
-    }
-    thi_fiber_make(&co->fiber, thi_stack_low(co), thi_stack_size(co), begin);
+    if (THI_UNLIKELY(config != NULL))
+        configure(co, config);
+    thi_fiber_make(&co->fiber, thi_stack_low(co), co, begin);
     return co;
+}
+
+/* It goes back to somebody, or never began. */
+THI_NOINLINE static void let_go_of_all(thi_stage_t *stage, thrum_coro_t *co)
+{
+    if (co->holds_back && thi_coro_drop(co->back) && thrum_coro_done(co->back))
+        thi_coro_free(stage, co->back);
+    if (co->state != THI_CORO_DONE)
+        thi_strand_retire(&co->strand);
 }
 
 void thi_coro_free(thi_stage_t *stage, thrum_coro_t *co)
 {
-    if (co->holds_back && thi_coro_drop(co->back) && thrum_coro_done(co->back))
-        thi_coro_free(stage, co->back);
-    if (co->state != THI_CORO_DONE) /* it never began */
-        thi_strand_retire(&co->strand);
+    if (THI_UNLIKELY(co->holds_back || co->state != THI_CORO_DONE))
+        let_go_of_all(stage, co);
     thi_stack_give(stage, co);
 }
 
 int thrum_coro_create(thrum_coro_t **co, thrum_fn fn, void *arg, const thrum_coro_config_t *config)
 {
-    if (co == NULL || fn == NULL || thi_coro_check_config(config) != 0)
+    if (co == NULL || fn == NULL || (config != NULL && thi_coro_check_config(config) != 0))
         return EINVAL;
     thi_stage_t *stage = thi_stage_here();
     thrum_coro_t *made = stage != NULL ? thi_coro_make(stage, fn, arg, config) : NULL;

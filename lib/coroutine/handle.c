@@ -5,7 +5,8 @@
  *           JOINERS   somebody may sleep in a join. It may be set for nobody
  *
  * Invariants
- *   I1  What a joiner may free is not touched after ENDED was set, but by who holds a reference.
+ *   I1  What a joiner may free is not touched after ENDED was set, but by who holds a reference: a loop does
+ *       until its coroutine has left its stack.
  */
 #include "coroutine/core.h"
 
@@ -53,25 +54,27 @@ void thrum_coro_release(thrum_coro_t *co)
  * The end
  */
 
-/* Of a loop, or nobody is there to release it. The others have said so as they left their stacks. */
-void thi_coro_publish_end(thi_stage_t *stage, thrum_coro_t *co)
+THI_NOINLINE static void tell_joiners(thrum_coro_t *co)
 {
-    if (!co->loops) {
-        thi_coro_free(stage, co);
-        return;
-    }
-    const bool orphan = thi_load_relaxed(&co->refs) == 0;
-    thi_loop_dismiss(co->loop, co);
     /* R1: release; pairs with A1. I1. */
     if ((thi_swap_acq_rel(&co->ended, THI_ENDED) & THI_JOINERS) != 0)
         thi_lot_unpark(&(thi_unpark_t){.key = &co->ended, .site = &thi_coro_site, .n = THI_ALL});
-    if (orphan || thi_coro_drop(co))
-        thi_coro_free(stage, co);
+}
+
+/* Those of no loop have it said as they leave their stacks. */
+void thi_coro_publish_end(thrum_coro_t *co)
+{
+    thi_loop_dismiss(co->loop, co);
+    /* A3: acquire; pairs with R2: whoever had a handle and gave it back has slept in no join since. */
+    if (THI_LIKELY(thi_load_acquire(&co->refs) == 1 && thi_load_relaxed(&co->ended) == 0))
+        thi_store_release(&co->ended, THI_ENDED); /* R3: release; pairs with A1 */
+    else
+        tell_joiners(co);
 }
 
 bool thrum_coro_done(const thrum_coro_t *co)
 {
-    /* A1: acquire; pairs with R1. */
+    /* A1: acquire; pairs with R1, R3, and the switch that leaves a stack. */
     return co != NULL && (thi_load_acquire(&co->ended) & THI_ENDED) != 0;
 }
 

@@ -6,7 +6,7 @@
  *           looks at deadlines, descriptors and the port
  *
  * A coroutine that leaves gives control to the next one directly: the loop itself is only asked when the
- * line is empty or the turns are used up, and by those that have ended.
+ * line is empty or the turns are used up.
  */
 #include "coroutine/stack.h"
 
@@ -62,6 +62,15 @@ thrum_coro_t *thi_loop_next(thrum_loop_t *loop)
     loop->waiting--;
     thrum_coro_t *co = take_first(&loop->lines[0]);
     return THI_LIKELY(co != NULL) ? co : take_lower(loop);
+}
+
+thrum_coro_t *thi_loop_next_at_end(thrum_loop_t *loop)
+{
+    if (THI_UNLIKELY(loop->turns == 0 || loop->accounts))
+        return NULL;
+    thrum_coro_t *co = thi_loop_next(loop);
+    loop->turns -= co != NULL;
+    return co;
 }
 
 /* THRUM_FEEDBACK: whoever has used up what its level grants goes down one. */
@@ -184,17 +193,17 @@ void thrum_yield(void)
 /* On the loop's thread. */
 void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co)
 {
+    thrum_coro_t *older = loop->youngest;
     thi_store_relaxed(&co->stage, loop->stage);
     co->error = 0;
     loop->alive++;
     loop->daemons += co->daemon;
-    co->older = loop->youngest;
+    co->older = older;
     co->younger = NULL;
-    if (co->older != NULL)
-        co->older->younger = co;
+    if (older != NULL)
+        older->younger = co;
     loop->youngest = co;
-    thi_coro_set_state(co, THI_CORO_BLOCKED);
-    thi_loop_ready(loop, co);
+    enqueue(loop, co);
 }
 
 void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co)
@@ -228,7 +237,7 @@ static bool send(thrum_loop_t *loop, thrum_coro_t *co)
 int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, thrum_fn fn,
                    void *arg, const thrum_coro_config_t *config)
 {
-    if (fn == NULL || thi_coro_check_config(config) != 0)
+    if (fn == NULL || (config != NULL && thi_coro_check_config(config) != 0))
         return EINVAL;
     thrum_coro_t *made = thi_coro_make(stage, fn, arg, config);
     if (made == NULL)

@@ -20,7 +20,9 @@ static void lose(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t *co)
     co->timer = 0;
     co->cleanups = NULL; /* not to be run by the next life */
     co->strand.locals = NULL;
-    thi_coro_publish_end(stage, co);
+    thi_coro_publish_end(co);
+    if (thi_load_relaxed(&co->refs) == 0 || thi_coro_drop(co))
+        thi_coro_free(stage, co);
     (void)loop;
 }
 

@@ -5,7 +5,7 @@
  *   slot    guard, stack, record (stack.h). The record stands a few lines below the end, a different number
  *           in neighbours: equal places of slots that are a power of two apart would share a few lines of
  *           the cache
- *   stage   keeps up to KEPT_MAX free slots of each size, with their memory
+ *   stage   keeps up to THI_STACKS_KEPT free slots of each size, with their memory
  *   depot   has the rest, their memory given back but for the page of the record
  *
  * Invariants
@@ -18,7 +18,6 @@
 #include <string.h>
 
 #define SLAB_BYTES ((size_t)16 * 1024 * 1024)
-#define KEPT_MAX 1024u
 #define BATCH 32u
 #define COLORS 16u
 
@@ -141,7 +140,7 @@ static thrum_coro_t *complete(thrum_coro_t *co)
 }
 
 /* From the depot, with some more for the stage; or a new one. */
-THI_NOINLINE static thrum_coro_t *take_slow(thi_stage_t *stage, unsigned class)
+thrum_coro_t *thi_stack_take_slow(thi_stage_t *stage, unsigned class)
 {
     size_t place = 0;
     unsigned char *slot = NULL;
@@ -167,16 +166,6 @@ THI_NOINLINE static thrum_coro_t *take_slow(thi_stage_t *stage, unsigned class)
     return co != NULL ? complete(co) : NULL;
 }
 
-thrum_coro_t *thi_stack_take(thi_stage_t *stage, unsigned class)
-{
-    thrum_coro_t *co = stage != NULL ? stage->stacks[class] : NULL;
-    if (THI_UNLIKELY(co == NULL))
-        return take_slow(stage, class);
-    stage->stacks[class] = co->next;
-    stage->stacks_kept[class]--;
-    return co;
-}
-
 /* ------------------------------------------------------------------------------------------------
  * Giving them back
  */
@@ -190,17 +179,10 @@ static void forget(thrum_coro_t *co)
         thi_pages_forget(low, (size_t)(page - low));
 }
 
-void thi_stack_give(thi_stage_t *stage, thrum_coro_t *co)
+void thi_stack_give_slow(thrum_coro_t *co)
 {
-    const unsigned class = co->class;
-    if (THI_UNLIKELY(stage == NULL || stage->stacks_kept[class] >= KEPT_MAX)) {
-        forget(co);
-        put_into_depot(co);
-        return;
-    }
-    co->next = stage->stacks[class];
-    stage->stacks[class] = co;
-    stage->stacks_kept[class]++;
+    forget(co);
+    put_into_depot(co);
 }
 
 void thi_stack_give_all(thi_stage_t *stage)
@@ -208,8 +190,7 @@ void thi_stack_give_all(thi_stage_t *stage)
     for (unsigned class = 0; class < THI_STACK_CLASSES; class ++) {
         for (thrum_coro_t *co = stage->stacks[class], *next = NULL; co != NULL; co = next) {
             next = co->next;
-            forget(co);
-            put_into_depot(co);
+            thi_stack_give_slow(co);
         }
         stage->stacks[class] = NULL;
         stage->stacks_kept[class] = 0;
