@@ -226,8 +226,12 @@ THI_NOINLINE static void let_go_of_all(thi_stage_t *stage, thrum_coro_t *co)
 
 void thi_coro_free(thi_stage_t *stage, thrum_coro_t *co)
 {
-    if (THI_UNLIKELY(co->holds_back || co->state != THI_CORO_DONE))
-        let_go_of_all(stage, co);
+    /* relaxed, lest it is read with its neighbours, which waits for all that was written last */
+    if (THI_LIKELY(thi_load_relaxed(&co->state) == THI_CORO_DONE && !co->holds_back)) {
+        thi_stack_give(stage, co);
+        return;
+    }
+    let_go_of_all(stage, co);
     thi_stack_give(stage, co);
 }
 
