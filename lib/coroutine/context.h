@@ -15,7 +15,7 @@
 #include <ucontext.h>
 typedef struct thi_context {
     ucontext_t *sp; /* the name that tools know; on its own stack */
-    void (*entry)(void *value);
+    void (*entry)(struct thi_context *self);
     void *value; /* on its way in */
 } thi_context_t;
 #else
@@ -34,10 +34,11 @@ void *thi_context_switch(thi_context_t *from, thi_context_t *to, void *value);
  * mispredicts a return that lies behind a switch. */
 int thi_context_switch_int(thi_context_t *from, thi_context_t *to, void *value);
 
-/* Prepares a context that calls entry(value), with the value of the first switch to it, on the stack from
- * `low` to `high`, and with the control words of the caller. entry never returns. */
+/* Prepares a context that calls entry(context) on the stack from `low` to `high`, with the control words of the
+ * caller. The value of the first switch to it gets lost. entry never returns. */
 #ifdef THRUM_UCONTEXT
-void thi_context_make(thi_context_t *context, void *low, void *high, void (*entry)(void *value));
+void thi_context_make(thi_context_t *context, void *low, void *high,
+                      void (*entry)(thi_context_t *self));
 #else
 void thi_context_begin(void);
 
@@ -65,7 +66,7 @@ static inline void thi_context_keep_control_words(unsigned char *frame)
 
 /* The other registers begin with what lies there. */
 static inline void thi_context_make(thi_context_t *context, void *low, void *high,
-                                    void (*entry)(void *value))
+                                    void (*entry)(thi_context_t *self))
 {
     unsigned char *frame = (unsigned char *)high - (uintptr_t)high % 16 - THI_FRAME;
     void (*begin)(void) = thi_context_begin;
@@ -77,8 +78,8 @@ static inline void thi_context_make(thi_context_t *context, void *low, void *hig
 }
 
 /* Goes on in `to` for good, and, once the caller's stack is not in use any more, stores 1 in `*left`
- * (release). */
-_Noreturn void thi_context_leave(const thi_context_t *to, void *value, uint32_t *left);
+ * (release). It does not return, but is not said to: compilers take what leads there for rare. */
+void thi_context_leave(const thi_context_t *to, void *value, uint32_t *left);
 #endif
 
 #endif /* THI_CONTEXT_H */

@@ -14,12 +14,13 @@
 static void begin(unsigned high, unsigned low)
 {
     thi_context_t *context = (thi_context_t *)((uintptr_t)high << 16 << 16 | low);
-    context->entry(context->value);
+    context->entry(context);
     thi_panic("a coroutine returned from its end");
 }
 
 /* The ucontext_t stands at the top of the context's own stack. */
-void thi_context_make(thi_context_t *context, void *low, void *high, void (*entry)(void *value))
+void thi_context_make(thi_context_t *context, void *low, void *high,
+                      void (*entry)(thi_context_t *self))
 {
     const uintptr_t end = ((uintptr_t)high - sizeof(ucontext_t)) & ~(uintptr_t)63;
     ucontext_t *uc = (ucontext_t *)end;

@@ -42,7 +42,7 @@ thi_context_switch_int:
     movq %r15, 8(%rcx)
     movzwl 4(%rcx), %r8d
     movq %rcx, (%rdi)
-.Lgo_on: /* r9: of whom, rdx: value, r8d: the x87 control word as it is */
+.Lgo_on: /* rsi: to, r9: what it has on its stack, rdx: value, r8d: the x87 control word as it is */
     .cfi_def_cfa %r9, 64
     .cfi_offset %rbp, -16
     .cfi_offset %rbx, -24
@@ -85,11 +85,12 @@ thi_context_leave: /* rdi: to, rsi: value, rdx: left */
     leaq 64(%r9), %rsp
     movl $1, (%rdx)
     movq %rsi, %rdx
+    movq %rdi, %rsi
     jmp .Lgo_on
     .cfi_endproc
     .size thi_context_leave, .-thi_context_leave
 
-/* Where a new context begins: r12 is its entry, rax the value. Nobody is to look further down its stack. */
+/* Where a new context begins: r12 is its entry, rsi itself. Nobody is to look further down its stack. */
     .globl thi_context_begin
     .hidden thi_context_begin
     .type thi_context_begin, @function
@@ -99,7 +100,7 @@ thi_context_begin:
     .cfi_undefined %rip
     endbr64
     xorl %ebp, %ebp
-    movq %rax, %rdi
+    movq %rsi, %rdi
     callq *%r12
     ud2
     .cfi_endproc

@@ -8,10 +8,12 @@
  *   fiber.h             a context and its strand; what sanitizers are told
  *   stack.c             stacks, guards, and who runs into one
  *   stage.c             a thread on which coroutines run
- *   coroutine.c         resume, yield, switch; a coroutine's beginning and end
+ *   coroutine.c         resume, yield, switch
+ *   life.c life.h       a coroutine's beginning and end
  *   coro_strand.c       coroutines as strands
  *   handle.c            what others may ask of a coroutine: join, cancel, release
- *   loop.c turn.c       loops; what a loop does between coroutines
+ *   loop.c line.h       loops: the line, spawning
+ *   turn.c              what a loop does between coroutines
  *   deadlines.c port.c  its timers; what others tell it
  *   embed.c watchdog.c  a loop in a foreign loop; coroutines that do not let go
  *   loop_fork.c         what a forked child has of a loop
@@ -171,7 +173,12 @@ thrum_coro_t *thi_coro_retain(thrum_coro_t *co);
 
 /* Takes a reference away; true: it was the last. One that has not ended then goes on, and is freed when it
  * has. */
-bool thi_coro_drop(thrum_coro_t *co);
+static inline bool thi_coro_drop(thrum_coro_t *co)
+{
+    /* R3: release, A4: acquire; pair with each other: who frees it has seen all that others did. */
+    return thi_load_acquire(&co->refs) == 1 ? (thi_store_relaxed(&co->refs, 0u), true)
+                                            : thi_fetch_sub_acq_rel(&co->refs, 1u) == 1;
+}
 
 /* What it has deferred. */
 void thi_coro_run_cleanups(thrum_coro_t *co);
@@ -204,6 +211,29 @@ static inline void thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to)
     (void)thi_fiber_switch(&from->fiber, &to->fiber, NULL);
 }
 
+/* To one that is in a switch or a resume, whose call is to return 0 (coroutine.c, I3). */
+static inline void *thi_coro_hand_over(const thrum_coro_t *to, void *value)
+{
+    if (to->out != NULL)
+        *to->out = value;
+    return NULL;
+}
+
+/* To one that is suspended. Returns what its call is to return. */
+static inline void *thi_coro_deliver(const thrum_coro_t *to, void *value)
+{
+    if (to->state == THI_CORO_SWITCHED || to->state == THI_CORO_RESUMING)
+        return thi_coro_hand_over(to, value);
+    return value; /* of a yield; or it has not begun, and nobody gets it */
+}
+
+/* Whether control can be given back: one that waits in a resume waits for whom it has resumed. */
+static inline bool thi_coro_takes_control(const thrum_coro_t *back, const thrum_coro_t *co)
+{
+    return back->state == THI_CORO_SWITCHED ||
+           (back->state == THI_CORO_RESUMING && back->resumed == co);
+}
+
 /* Resumes a suspended one until it has ended. */
 void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co);
 
@@ -211,8 +241,8 @@ extern const thi_strand_kind_t thi_coro_kind;
 void thi_coro_wake(thi_strand_t *strand);
 extern const thi_site_t thi_coro_site;
 
-/* Of a loop: it is none of that any more, and joiners are told. The loop's reference is still there. */
-void thi_coro_publish_end(thrum_coro_t *co);
+/* It has ended, of a loop. */
+void thi_coro_tell_joiners(thrum_coro_t *co);
 
 /* --- the loop --------------------------------------------------------------------------------------- */
 #define THI_LEVELS 4 /* THRUM_FEEDBACK; the other policy has one */
@@ -296,15 +326,11 @@ void thi_loop_ready(thrum_loop_t *loop, thrum_coro_t *co);
 /* Sleeps in the loop until it is woken, or the deadline: 0 or ETIMEDOUT. */
 int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline);
 
-/* Takes it up, on the loop's thread; and its end. */
+/* Takes it up, on the loop's thread. */
 void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co);
-void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co);
 
 /* The first of the line; NULL: nobody is ready. */
 thrum_coro_t *thi_loop_next(thrum_loop_t *loop);
-
-/* The same for one that has ended: NULL also when it is the loop's turn. */
-thrum_coro_t *thi_loop_next_at_end(thrum_loop_t *loop);
 
 /* It accounts: what the watchdog looks at. NULL: control goes to the loop itself. */
 void thi_loop_gives(thrum_loop_t *loop, const thrum_coro_t *next);

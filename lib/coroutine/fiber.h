@@ -72,7 +72,7 @@ typedef struct thi_fiber {
 
 /* The stack is about to carry a new flow of control: what the one before left there says nothing. */
 static inline void thi_fiber_make(thi_fiber_t *fiber, void *low, void *high,
-                                  void (*entry)(void *value))
+                                  void (*entry)(thi_context_t *self))
 {
 #ifdef THI_FIBER_LANDS
     fiber->left = NULL;
@@ -178,9 +178,10 @@ THI_FIBER_INLINE int thi_fiber_switch_int(thi_fiber_t *from, thi_fiber_t *to, vo
 #endif
 }
 
-/* Goes on in `to` for good. Once the stack is not in use any more, 1 is stored in `*left` (release). */
-_Noreturn THI_FIBER_INLINE void thi_fiber_leave(thi_fiber_t *from, thi_fiber_t *to, void *value,
-                                                uint32_t *left)
+/* Goes on in `to` for good. Once the stack is not in use any more, 1 is stored in `*left` (release). Does not
+ * return; see thi_context_leave. */
+THI_FIBER_INLINE void thi_fiber_leave(thi_fiber_t *from, thi_fiber_t *to, void *value,
+                                      uint32_t *left)
 {
     thi_fiber_announce(from, to, true);
 #ifdef THI_FIBER_LANDS

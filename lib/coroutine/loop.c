@@ -8,42 +8,18 @@
  * A coroutine that leaves gives control to the next one directly: the loop itself is only asked when the
  * line is empty or the turns are used up.
  */
-#include "coroutine/stack.h"
+#include "coroutine/life.h"
+#include "coroutine/line.h"
 
 /* ------------------------------------------------------------------------------------------------
  * The line
  */
 
-static inline void append(thi_line_t *line, thrum_coro_t *co)
-{
-    co->next = NULL;
-    if (line->first == NULL)
-        line->first = co;
-    else
-        line->last->next = co;
-    line->last = co;
-}
-
-static inline thrum_coro_t *take_first(thi_line_t *line)
-{
-    thrum_coro_t *co = line->first;
-    if (co != NULL)
-        line->first = co->next;
-    return co;
-}
-
-static inline void enqueue(thrum_loop_t *loop, thrum_coro_t *co)
-{
-    thi_coro_set_state(co, THI_CORO_READY);
-    append(&loop->lines[co->level], co);
-    loop->waiting++;
-}
-
 void thi_loop_ready(thrum_loop_t *loop, thrum_coro_t *co)
 {
     if (THI_LIKELY(co->state ==
                    THI_CORO_BLOCKED)) /* else it has noticed already, or this was late */
-        enqueue(loop, co);
+        thi_line_enqueue(loop, co);
 }
 
 /* Of the lines of a loop with THRUM_FEEDBACK that are not the first. */
@@ -51,7 +27,7 @@ THI_NOINLINE static thrum_coro_t *take_lower(thrum_loop_t *loop)
 {
     thrum_coro_t *co = NULL;
     for (unsigned level = 1; co == NULL && level < THI_LEVELS; level++)
-        co = take_first(&loop->lines[level]);
+        co = thi_line_take_first(&loop->lines[level]);
     return co;
 }
 
@@ -60,17 +36,8 @@ thrum_coro_t *thi_loop_next(thrum_loop_t *loop)
     if (loop->waiting == 0)
         return NULL;
     loop->waiting--;
-    thrum_coro_t *co = take_first(&loop->lines[0]);
+    thrum_coro_t *co = thi_line_take_first(&loop->lines[0]);
     return THI_LIKELY(co != NULL) ? co : take_lower(loop);
-}
-
-thrum_coro_t *thi_loop_next_at_end(thrum_loop_t *loop)
-{
-    if (THI_UNLIKELY(loop->turns == 0 || loop->accounts))
-        return NULL;
-    thrum_coro_t *co = thi_loop_next(loop);
-    loop->turns -= co != NULL;
-    return co;
 }
 
 /* THRUM_FEEDBACK: whoever has used up what its level grants goes down one. */
@@ -135,7 +102,7 @@ int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
     thrum_loop_t *loop = stage->loop;
     if (deadline != THRUM_FOREVER) {
         if (!thi_deadlines_reserve(&loop->deadlines, loop->deadlines.count + 1)) {
-            enqueue(loop, co); /* no memory to sleep in: it looks again and again */
+            thi_line_enqueue(loop, co); /* no memory to sleep in: it looks again and again */
             let_others_run(stage, co);
             return thi_clock() >= deadline ? ETIMEDOUT : 0;
         }
@@ -157,7 +124,7 @@ THI_NOINLINE static void yield_otherwise(thi_stage_t *stage)
     thrum_coro_t *self = stage->current;
     if (self != &stage->self &&
         (loop->waiting != 0 || loop->turns == 0 || thi_port_has_post(loop->port))) {
-        enqueue(loop, self);
+        thi_line_enqueue(loop, self);
         let_others_run(stage, self);
     } else if (loop->turns != 0) {
         loop->turns--;
@@ -181,7 +148,7 @@ void thrum_yield(void)
     }
     loop->turns--;
     thi_coro_set_state(self, THI_CORO_READY);
-    append(line, self);
+    thi_line_append(line, self);
     line->first = next->next;
     pass_to(stage, self, next);
 }
@@ -190,32 +157,9 @@ void thrum_yield(void)
  * Spawning
  */
 
-/* On the loop's thread. */
 void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co)
 {
-    thrum_coro_t *older = loop->youngest;
-    thi_store_relaxed(&co->stage, loop->stage);
-    co->error = 0;
-    loop->alive++;
-    loop->daemons += co->daemon;
-    co->older = older;
-    co->younger = NULL;
-    if (older != NULL)
-        older->younger = co;
-    loop->youngest = co;
-    enqueue(loop, co);
-}
-
-void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co)
-{
-    loop->alive--;
-    loop->daemons -= co->daemon;
-    if (co->older != NULL)
-        co->older->younger = co->younger;
-    if (co->younger != NULL)
-        co->younger->older = co->older;
-    else
-        loop->youngest = co->older;
+    thi_line_admit(loop, co);
 }
 
 /* To the loop's thread. A waker that is late by the record's last life may have it in hand: then it is that
@@ -234,6 +178,14 @@ static bool send(thrum_loop_t *loop, thrum_coro_t *co)
     return false;
 }
 
+static inline void belong(thrum_loop_t *loop, thrum_coro_t *made, thrum_coro_t **co)
+{
+    made->loop = loop;
+    made->loops = true;
+    thi_store_release(&made->port, loop->port); /* R2: release; pairs with A3 of admits */
+    made->refs = co != NULL ? 2 : 1;
+}
+
 int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, thrum_fn fn,
                    void *arg, const thrum_coro_config_t *config)
 {
@@ -242,12 +194,9 @@ int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, th
     thrum_coro_t *made = thi_coro_make(stage, fn, arg, config);
     if (made == NULL)
         return ENOMEM;
-    made->loop = loop;
-    made->loops = true;
-    thi_store_release(&made->port, loop->port); /* R2: release; pairs with A3 of admits */
-    made->refs = co != NULL ? 2 : 1;
+    belong(loop, made, co);
     if (stage != NULL && stage->loop == loop) {
-        thi_loop_admit(loop, made);
+        thi_line_admit(loop, made);
     } else if (!send(loop, made)) {
         thi_store_relaxed(&made->fresh, 0u);
         thi_coro_free(stage, made);
@@ -268,7 +217,17 @@ int thrum_go_with(thrum_coro_t **co, thrum_fn fn, void *arg, const thrum_coro_co
 
 int thrum_go(thrum_coro_t **co, thrum_fn fn, void *arg)
 {
-    return thrum_go_with(co, fn, arg, NULL);
+    thi_stage_t *stage = thi_stage;
+    if (THI_UNLIKELY(stage == NULL || stage->loop == NULL || fn == NULL))
+        return EINVAL;
+    thrum_coro_t *made = thi_coro_make_quickly(stage, fn, arg);
+    if (THI_UNLIKELY(made == NULL))
+        return thrum_go_with(co, fn, arg, NULL);
+    belong(stage->loop, made, co);
+    thi_line_admit(stage->loop, made);
+    if (co != NULL)
+        *co = made;
+    return 0;
 }
 
 int thrum_loop_go(thrum_loop_t *loop, thrum_coro_t **co, thrum_fn fn, void *arg,

@@ -25,16 +25,23 @@ unsigned thi_stack_class(size_t size);
 thrum_coro_t *thi_stack_take_slow(thi_stage_t *stage, unsigned class);
 void thi_stack_give_slow(thrum_coro_t *co);
 
+/* NULL: the stage keeps none. */
+static inline thrum_coro_t *thi_stack_take_kept(thi_stage_t *stage, unsigned class)
+{
+    thrum_coro_t *co = stage->stacks[class];
+    if (THI_LIKELY(co != NULL)) {
+        stage->stacks[class] = co->next;
+        stage->stacks_kept[class]--;
+    }
+    return co;
+}
+
 /* From the stage's cache (which may be NULL), the depot, or new. NULL: no memory. What a coroutine
  * keeps from one life to the next is as it was, the rest undefined. */
 static inline thrum_coro_t *thi_stack_take(thi_stage_t *stage, unsigned class)
 {
-    thrum_coro_t *co = stage != NULL ? stage->stacks[class] : NULL;
-    if (THI_UNLIKELY(co == NULL))
-        return thi_stack_take_slow(stage, class);
-    stage->stacks[class] = co->next;
-    stage->stacks_kept[class]--;
-    return co;
+    thrum_coro_t *co = stage != NULL ? thi_stack_take_kept(stage, class) : NULL;
+    return THI_LIKELY(co != NULL) ? co : thi_stack_take_slow(stage, class);
 }
 
 /* The coroutine does not run on it any more. */
