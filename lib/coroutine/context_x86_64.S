@@ -30,7 +30,6 @@ thi_context_switch: /* rdi: from, rsi: to, rdx: value */
 thi_context_switch_int:
     .cfi_startproc
     endbr64
-    stmxcsr -56(%rsp)
     fnstcw -52(%rsp)
     leaq -56(%rsp), %rcx
     movq (%rsi), %r9
@@ -42,6 +41,7 @@ thi_context_switch_int:
     movq %r15, 8(%rcx)
     movzwl 4(%rcx), %r8d
     movq %rcx, (%rdi)
+    stmxcsr (%rcx)
 .Lgo_on: /* rsi: to, r9: what it has on its stack, rdx: value, r8d: the x87 control word as it is */
     .cfi_def_cfa %r9, 64
     .cfi_offset %rbp, -16

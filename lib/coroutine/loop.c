@@ -63,13 +63,14 @@ void thi_loop_gives(thrum_loop_t *loop, const thrum_coro_t *next)
  */
 
 /* To the next of the line, from the current coroutine, which is BLOCKED or READY. Nothing is left to do when it
- * is its turn again (coroutine.c, I4). */
+ * is its turn again (coroutine.c, I3). */
 THI_FIBER_INLINE void pass_to(thi_stage_t *stage, thrum_coro_t *co, thrum_coro_t *next)
 {
     int *error = stage->error;
     co->error = *error;
     *error = next->error;
-    thi_coro_pass(stage, next);
+    thi_coro_make_current(stage, next);
+    (void)thi_fiber_switch(&co->fiber, &next->fiber, NULL);
 }
 
 /* The current coroutine, which is BLOCKED or READY, lets others run; returns when it is its turn again. */
@@ -148,8 +149,14 @@ void thrum_yield(void)
     }
     loop->turns--;
     thi_coro_set_state(self, THI_CORO_READY);
-    thi_line_append(line, self);
-    line->first = next->next;
+    self->next = NULL;
+    if (next->next != NULL) {
+        line->last->next = self;
+        line->first = next->next;
+    } else { /* the usual two: what was just written need not be read again */
+        line->first = self;
+    }
+    line->last = self;
     pass_to(stage, self, next);
 }
 
