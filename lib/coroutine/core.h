@@ -91,7 +91,7 @@ struct thrum_coro {
     uint8_t state;   /* thi_coro_state_t */
     bool loops;      /* the loop holds a reference */
     bool unwinding;  /* its release resumed it to end */
-    bool holds_back; /* never while whoever it goes back to is RESUMING */
+    bool holds_back; /* never of one that has resumed it */
 
     thrum_loop_t *loop;      /* spawned on it; NULL: it is resumed by hand */
     thi_port_t *port;        /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
