@@ -94,7 +94,7 @@ THI_NOINLINE static void leave_otherwise(thi_stage_t *stage, thrum_coro_t *co)
     }
     void *value = last_word(to, co);
     thi_coro_make_current(stage, to);
-    thi_fiber_leave(&co->fiber, &to->fiber, value, left); /* R1 of handle.c */
+    thi_fiber_leave(&co->fiber, &to->fiber, value, left); /* release; pairs with A1 of handle.c */
 }
 
 THI_FIBER_INLINE void end_by_hand(thrum_coro_t *co, int status, void *result)
