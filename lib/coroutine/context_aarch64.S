@@ -41,7 +41,7 @@ thi_context_switch_int:
     str x10, [x0]
     ldr x10, [x1]
     mov sp, x10
-.Lgo_on: /* sp: of whom, x2: value, x9: FPCR as it is */
+.Lgo_on: /* x1: to, whose sp it is, x2: value, x9: FPCR as it is */
     ldr x11, [sp, #160]
     cmp x9, x11
     b.eq 1f
@@ -80,11 +80,12 @@ thi_context_leave: /* x0: to, x1: value, x2: left */
     mov w11, #1
     stlr w11, [x2]
     mov x2, x1
+    mov x1, x0
     b .Lgo_on
     .cfi_endproc
     .size thi_context_leave, .-thi_context_leave
 
-/* Where a new context begins: x19 is its entry, x0 the value. */
+/* Where a new context begins: x19 is its entry, x1 itself. */
     .globl thi_context_begin
     .hidden thi_context_begin
     .type thi_context_begin, %function
@@ -94,6 +95,7 @@ thi_context_begin:
     .cfi_undefined x30
     mov x29, xzr
     mov x30, xzr
+    mov x0, x1
     blr x19
     brk #1
     .cfi_endproc

@@ -14,21 +14,22 @@
 static void begin(unsigned high, unsigned low)
 {
     thi_context_t *context = (thi_context_t *)((uintptr_t)high << 16 << 16 | low);
-    context->entry(context->value);
+    context->entry(context);
     thi_panic("a coroutine returned from its end");
 }
 
 /* The ucontext_t stands at the top of the context's own stack. */
-void thi_context_make(thi_context_t *context, void *stack, size_t size, void (*entry)(void *value))
+void thi_context_make(thi_context_t *context, void *low, void *high,
+                      void (*entry)(thi_context_t *self))
 {
-    const uintptr_t end = ((uintptr_t)stack + size - sizeof(ucontext_t)) & ~(uintptr_t)63;
+    const uintptr_t end = ((uintptr_t)high - sizeof(ucontext_t)) & ~(uintptr_t)63;
     ucontext_t *uc = (ucontext_t *)end;
     const uintptr_t self = (uintptr_t)context;
     if (getcontext(uc) != 0)
         thi_panic("no context");
     uc->uc_link = NULL;
-    uc->uc_stack.ss_sp = stack;
-    uc->uc_stack.ss_size = end - (uintptr_t)stack;
+    uc->uc_stack.ss_sp = low;
+    uc->uc_stack.ss_size = end - (uintptr_t)low;
     makecontext(uc, (void (*)(void))begin, 2, (unsigned)(self >> 16 >> 16), (unsigned)self);
     *context = (thi_context_t){uc, entry, NULL};
 }

@@ -4,14 +4,16 @@
 /*
  * What the files of lib/coroutine share.
  *
- *   context.c *.S       switching stacks
+ *   context.h *.S       switching stacks
  *   fiber.h             a context and its strand; what sanitizers are told
  *   stack.c             stacks, guards, and who runs into one
  *   stage.c             a thread on which coroutines run
- *   coroutine.c         resume, yield, switch; a coroutine's beginning and end
+ *   coroutine.c         resume, yield, switch
+ *   life.c life.h       a coroutine's beginning and end
  *   coro_strand.c       coroutines as strands
  *   handle.c            what others may ask of a coroutine: join, cancel, release
- *   loop.c turn.c       loops; what a loop does between coroutines
+ *   loop.c line.h       loops: the line, spawning
+ *   turn.c              what a loop does between coroutines
  *   deadlines.c port.c  its timers; what others tell it
  *   embed.c watchdog.c  a loop in a foreign loop; coroutines that do not let go
  *   loop_fork.c         what a forked child has of a loop
@@ -24,11 +26,11 @@
  * A coroutine that waits while its thread runs a loop goes away in the middle of whatever it does; the loop
  * comes back to that very place, whoever had resumed it.
  *
- *   NEW         has not begun
- *   RUNNING     it is current
- *   RESUMING    it has resumed another and waits for its yield
- *   YIELDED     in yield: resume or switch goes on with it
+ *   NEW         has not begun: resume or switch goes on with it
+ *   YIELDED     in yield: likewise; it has nobody to go back to
  *   SWITCHED    in switch: likewise
+ *   RESUMING    it has resumed another and waits for its yield
+ *   RUNNING     it is current
  *   BLOCKED     it waits in the loop for a wake-up
  *   READY       in the loop's line
  *   DONE        it has ended
@@ -45,12 +47,14 @@
 typedef struct thi_stage thi_stage_t;
 typedef struct thi_port thi_port_t;
 
+/* In this order: what a resume or a switch goes on with, and who is given a value where it wants it, are
+ * told by one comparison each. */
 typedef enum {
     THI_CORO_NEW,
-    THI_CORO_RUNNING,
-    THI_CORO_RESUMING,
     THI_CORO_YIELDED,
     THI_CORO_SWITCHED,
+    THI_CORO_RESUMING,
+    THI_CORO_RUNNING,
     THI_CORO_BLOCKED,
     THI_CORO_READY,
     THI_CORO_DONE,
@@ -64,44 +68,48 @@ typedef enum {
 
 struct thi_cleanups;
 
+/* What a switch needs is in one line of the cache, where no sanitizer wants more; the strand's first line is the
+ * other one. */
 struct thrum_coro {
     thi_strand_t strand; /* of stage->self: not in use, fiber.strand is the thread's */
-    thi_fiber_t fiber;
 
-    thi_stage_t *stage; /* the thread; NULL: of a loop that has not seen it yet */
-    thrum_coro_t
-        *back; /* to whom yield and the end give control. Its handle is held if `holds_back` */
-    thrum_loop_t *loop;    /* spawned on it; NULL: it is resumed by hand */
-    thi_port_t *port;      /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
-    thrum_coro_t *resumed; /* RESUMING: whom */
-    void **out;            /* RESUMING, SWITCHED: where it wants what it is given; NULL: nowhere */
-    thrum_coro_t *next;    /* in the line, or in the cache of stacks */
-    thrum_coro_t *next_post; /* in a port's inbox */
-    thi_port_t *posted;      /* it is in that one's, or on its way; NULL: in none */
-    thrum_coro_t *younger;   /* among those of the loop that have not ended */
-    thrum_coro_t *older;
     thrum_fn fn;
     void *arg;
     void *result;
     const void *task_of; /* the loop's executor, if it runs a task of that */
     struct thi_cleanups *cleanups;
     thrum_time_t deadline; /* BLOCKED */
-    thrum_time_t used;     /* THRUM_FEEDBACK */
+
+    thi_fiber_t fiber;
+    thi_stage_t *stage; /* the thread; NULL: of a loop that has not seen it yet */
+    thrum_coro_t
+        *back; /* to whom yield and the end give control. Its handle is held if `holds_back` */
+    thrum_coro_t *resumed; /* RESUMING: whom */
+    void **out;            /* RESUMING, SWITCHED: where it wants what it is given; NULL: nowhere */
+    thrum_coro_t *next;    /* in the line, or in the cache of stacks */
+    int error;       /* errno, while others of the loop run; whoever gives control to it sets it */
+    uint8_t state;   /* thi_coro_state_t */
+    bool loops;      /* the loop holds a reference */
+    bool unwinding;  /* its release resumed it to end */
+    bool holds_back; /* never of one that has resumed it */
+
+    thrum_loop_t *loop;      /* spawned on it; NULL: it is resumed by hand */
+    thi_port_t *port;        /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
+    thrum_coro_t *next_post; /* in a port's inbox */
+    thi_port_t *posted;      /* it is in that one's, or on its way; NULL: in none */
+    thrum_coro_t *younger;   /* among those of the loop that have not ended */
+    thrum_coro_t *older;
+    thrum_time_t used; /* THRUM_FEEDBACK */
     int status;
-    int error; /* errno, while others of the loop run; whoever gives control to it sets it */
     uint32_t refs;
     uint32_t ended;
     uint32_t fresh;  /* spawned by another thread, and the loop has not seen it yet */
     uint32_t timer;  /* place among the loop's deadlines, + 1; 0: none */
-    uint8_t state;   /* thi_coro_state_t */
     uint8_t level;   /* THRUM_FEEDBACK */
     uint8_t class;   /* stack.c */
     bool registered; /* stack.c */
-    bool loops;      /* the loop holds a reference */
     bool daemon;
-    bool unwinding; /* its release resumed it to end */
     bool timed_out;
-    bool holds_back;
     char name[THI_CORO_NAME];
 };
 
@@ -126,9 +134,10 @@ static inline thrum_coro_t *thi_coro_of(const thi_strand_t *strand)
 struct thi_stage {
     thrum_coro_t *current;
     thrum_loop_t *loop; /* it runs one, also while it runs a coroutine of it */
-    thrum_coro_t
-        *ending;   /* has left its stack for good: of a loop, which has to say so; or of nobody */
+    thrum_coro_t *
+        ending; /* has left its stack, or is about to: of a loop that still has a reference, or of nobody */
     uint32_t left; /* never read: thi_context_leave needs a place */
+    int *error;    /* the thread's errno */
     thrum_coro_t *stacks[THI_STACK_CLASSES];
     unsigned stacks_kept[THI_STACK_CLASSES];
     void *signal_stack;
@@ -154,7 +163,7 @@ static inline thi_stage_t *thi_stage_here(void)
 thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
                             const thrum_coro_config_t *config);
 
-/* 0, or EINVAL. */
+/* 0, or EINVAL. Not NULL. */
 int thi_coro_check_config(const thrum_coro_config_t *config);
 
 /* Nobody has a reference any more. */
@@ -164,14 +173,26 @@ thrum_coro_t *thi_coro_retain(thrum_coro_t *co);
 
 /* Takes a reference away; true: it was the last. One that has not ended then goes on, and is freed when it
  * has. */
-bool thi_coro_drop(thrum_coro_t *co);
+static inline bool thi_coro_drop(thrum_coro_t *co)
+{
+    /* R3: release, A4: acquire; pair with each other: who frees it has seen all that others did. */
+    return thi_load_acquire(&co->refs) == 1 ? (thi_store_relaxed(&co->refs, 0u), true)
+                                            : thi_fetch_sub_acq_rel(&co->refs, 1u) == 1;
+}
 
 /* What it has deferred. */
 void thi_coro_run_cleanups(thrum_coro_t *co);
 
-/* Does what is left to do for `ending`, if there is one: for a coroutine of a loop at once, by the loop; for
- * one that nobody has a handle of any more some time, at the latest at the end of the thread. */
-void thi_coro_settle(thi_stage_t *stage);
+/* Does what is left to do for `ending`, if there is one: gives up the reference of its loop, and gives its
+ * stack to others if nobody has a handle. Some time after it has left that, at the latest at the end of the
+ * thread. */
+void thi_coro_settle_one(thi_stage_t *stage);
+
+static inline void thi_coro_settle(thi_stage_t *stage)
+{
+    if (stage->ending != NULL)
+        thi_coro_settle_one(stage);
+}
 
 /* Ends the current coroutine. */
 _Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result);
@@ -190,6 +211,29 @@ static inline void thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to)
     (void)thi_fiber_switch(&from->fiber, &to->fiber, NULL);
 }
 
+/* To one that is in a switch or a resume, whose call is to return 0 (coroutine.c, I3). */
+static inline void *thi_coro_hand_over(const thrum_coro_t *to, void *value)
+{
+    if (to->out != NULL)
+        *to->out = value;
+    return NULL;
+}
+
+/* To one that is suspended. Returns what its call is to return. */
+static inline void *thi_coro_deliver(const thrum_coro_t *to, void *value)
+{
+    if (to->state == THI_CORO_SWITCHED || to->state == THI_CORO_RESUMING)
+        return thi_coro_hand_over(to, value);
+    return value; /* of a yield; or it has not begun, and nobody gets it */
+}
+
+/* Whether control can be given back: one that waits in a resume waits for whom it has resumed. */
+static inline bool thi_coro_takes_control(const thrum_coro_t *back, const thrum_coro_t *co)
+{
+    return back->state == THI_CORO_SWITCHED ||
+           (back->state == THI_CORO_RESUMING && back->resumed == co);
+}
+
 /* Resumes a suspended one until it has ended. */
 void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co);
 
@@ -197,8 +241,8 @@ extern const thi_strand_kind_t thi_coro_kind;
 void thi_coro_wake(thi_strand_t *strand);
 extern const thi_site_t thi_coro_site;
 
-/* It has left its stack for good: tells joiners, and gives up the loop's reference. */
-void thi_coro_publish_end(thi_stage_t *stage, thrum_coro_t *co);
+/* It has ended, of a loop. */
+void thi_coro_tell_joiners(thrum_coro_t *co);
 
 /* --- the loop --------------------------------------------------------------------------------------- */
 #define THI_LEVELS 4 /* THRUM_FEEDBACK; the other policy has one */
@@ -281,6 +325,7 @@ struct thrum_loop {
     thrum_time_t since; /* THRUM_FEEDBACK: when the current one got its turn */
     thrum_time_t boosted;
     int alarm;         /* embedded: a descriptor for its deadlines; -1: none */
+    bool accounts;     /* for each that is given control: THRUM_FEEDBACK, or a watchdog */
     uint64_t switches; /* watchdog.c: read by its timer */
     uint32_t running;  /* likewise: the id of the coroutine that was given control last */
     struct thi_watchdog *watchdog;
@@ -294,12 +339,14 @@ void thi_loop_ready(thrum_loop_t *loop, thrum_coro_t *co);
 /* Sleeps in the loop until it is woken, or the deadline: 0 or ETIMEDOUT. */
 int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline);
 
-/* Takes it up, on the loop's thread; and its end. */
+/* Takes it up, on the loop's thread. */
 void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co);
-void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co);
 
 /* The first of the line; NULL: nobody is ready. */
 thrum_coro_t *thi_loop_next(thrum_loop_t *loop);
+
+/* It accounts: what the watchdog looks at. NULL: control goes to the loop itself. */
+void thi_loop_gives(thrum_loop_t *loop, const thrum_coro_t *next);
 
 /* In a forked child: who held their locks, or was about to leave something in an inbox, is the parent's. */
 void thi_stacks_after_fork(void);

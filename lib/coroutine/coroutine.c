@@ -1,198 +1,31 @@
 /*
- * How coroutines give control to one another, begin and end. The states are in core.h.
+ * How coroutines give control to one another. The states are in core.h, the beginning and the end in life.c.
  *
  * Invariants
  *   I1  One coroutine of a thread is RUNNING, and it is stage->current.
  *   I2  `back` of one that was resumed is RESUMING until the other yields, ends or is waited for in the
  *       loop; `back` of one that was started by a switch is held by a reference.
- *   I3  A coroutine that has ended is said to have only when it has left its stack, which others would be
- *       free to give to somebody else: by the switch itself, or, where there is more to do than to say so,
- *       by whoever comes to it (`ending`).
- *   I4  Who gives control leaves behind what it gives, where the other wants to have it (`out`), and passes
+ *   I3  Who gives control leaves behind what it gives, where the other wants to have it (`out`), and passes
  *       what the other's call is to return. So a resume, a yield and a switch have nothing to do once
  *       they have control again: the switch of contexts is a jump at their end, and the other's goes
  *       straight to who called it.
  */
-#include <string.h>
-
-#include "coroutine/stack.h"
+#include "coroutine/core.h"
 
 /* ------------------------------------------------------------------------------------------------
  * Passing control
  */
-
-/* To one that is suspended. Returns what its call is to return. I4. */
-static inline void *deliver(const thrum_coro_t *to, void *value)
-{
-    if (to->state != THI_CORO_SWITCHED && to->state != THI_CORO_RESUMING)
-        return value; /* of a yield; or it has not begun, and nobody gets it */
-    if (to->out != NULL)
-        *to->out = value;
-    return NULL;
-}
-
-void thi_coro_settle(thi_stage_t *stage)
-{
-    thrum_coro_t *co = stage->ending;
-    if (THI_LIKELY(co == NULL))
-        return;
-    stage->ending = NULL;
-    thi_coro_publish_end(stage, co);
-}
 
 /* A worker's tasks may wait for others of the same pool, also in a coroutine that they resume by hand. */
 static inline void lend_home(const thrum_coro_t *from, thrum_coro_t *to)
 {
     const thi_strand_t *lender = from->fiber.strand;
     thi_strand_t *strand = &to->strand;
-    if (THI_LIKELY(lender->home == NULL && strand->home == NULL))
+    if (THI_LIKELY(((uintptr_t)lender->home | (uintptr_t)strand->home) == 0))
         return;
     strand->home = lender->home;
     strand->post = lender->post;
     strand->on_sleep = lender->on_sleep;
-}
-
-/* ------------------------------------------------------------------------------------------------
- * The beginning and the end
- */
-
-static void begin(void *value)
-{
-    (void)value;
-    thrum_coro_t *co = thi_coro_of(thi_current.strand);
-    void *result = NULL;
-    thi_fiber_arrived(&co->fiber);
-    const int status = co->fn(co->arg, &result);
-    thi_coro_end(co, status, result);
-}
-
-/* Whether control can be given back: one that waits in a resume waits for whom it has resumed. */
-static inline bool takes_control(const thrum_coro_t *back, const thrum_coro_t *co)
-{
-    return back->state == THI_CORO_SWITCHED ||
-           (back->state == THI_CORO_RESUMING && back->resumed == co);
-}
-
-/* Whom the end gives control to. If that goes over the head of another, that one has nobody to give control
- * back to any more. */
-static thrum_coro_t *heir(thi_stage_t *stage, thrum_coro_t *co)
-{
-    thrum_coro_t *child = co;
-    while (child->back != NULL && !takes_control(child->back, child))
-        child = child->back;
-    thrum_coro_t *back = child->back;
-    if (child != co && !child->holds_back)
-        child->back = NULL;
-    return back != NULL ? back : &stage->self;
-}
-
-/* What the call of the heir is to return; whoever had resumed `co` learns that it has ended. */
-static void *last_word(const thrum_coro_t *to, const thrum_coro_t *co, void *result)
-{
-    if (to->state == THI_CORO_RESUMING && to->resumed == co)
-        return (void *)(intptr_t)ENODATA;
-    return deliver(to, result);
-}
-
-_Noreturn void thi_coro_end(thrum_coro_t *co, int status, void *result)
-{
-    thi_stage_t *stage = thi_stage;
-    uint32_t *left = &co->ended;
-    do {
-        thi_coro_run_cleanups(co);
-        if (co->strand.locals != NULL)
-            thi_locals_end(&co->strand);
-    } while (THI_UNLIKELY(co->cleanups != NULL)); /* deferred by a destructor */
-    co->status = status;
-    co->result = result;
-    thi_strand_retire(&co->strand);
-    thrum_coro_t *to = co->loops ? &stage->self : heir(stage, co);
-    if (!co->holds_back)
-        co->back = NULL; /* it may be gone before this one is */
-    thi_coro_set_state(co, THI_CORO_DONE);
-    if (co->loops || thi_load_relaxed(&co->refs) == 0) {
-        thi_coro_settle(stage);
-        stage->ending = co;
-        left = &stage->left;
-    }
-    void *value = last_word(to, co, result);
-    thi_coro_make_current(stage, to);
-    thi_fiber_leave(&co->fiber, &to->fiber, value, left); /* R1 of handle.c */
-}
-
-int thi_coro_check_config(const thrum_coro_config_t *config)
-{
-    if (config == NULL)
-        return 0;
-    if (config->config_size != 0 && config->config_size != sizeof *config)
-        return EINVAL;
-    return config->stack_size <= THRUM_CORO_STACK_MAX ? 0 : EINVAL;
-}
-
-static void set_name(thrum_coro_t *co, const char *name)
-{
-    size_t length = strlen(name);
-    length = length < THI_CORO_NAME ? length : THI_CORO_NAME - 1;
-    memcpy(co->name, name, length);
-    co->name[length] = '\0';
-}
-
-thrum_coro_t *thi_coro_make(thi_stage_t *stage, thrum_fn fn, void *arg,
-                            const thrum_coro_config_t *config)
-{
-    const unsigned class = config != NULL && config->stack_size != 0
-                               ? thi_stack_class(config->stack_size)
-                               : THI_STACK_CLASS_DEFAULT - THI_STACK_CLASS_MIN;
-    thrum_coro_t *co = thi_stack_take(stage, class);
-    if (THI_UNLIKELY(co == NULL))
-        return NULL;
-    thi_strand_renew(&co->strand);
-    co->fiber.strand = &co->strand;
-    /* relaxed: who is late may read it, and finds another's */
-    thi_store_relaxed(&co->stage, stage);
-    co->back = NULL;
-    co->loop = NULL;
-    co->fn = fn;
-    co->arg = arg;
-    co->task_of = NULL;
-    co->refs = 1;
-    thi_store_relaxed(&co->ended, 0u);
-    thi_coro_set_state(co, THI_CORO_NEW);
-    co->loops = false;
-    co->level = 0;
-    co->used = 0;
-    co->daemon = false;
-    co->unwinding = false;
-    co->holds_back = false;
-    co->name[0] = '\0';
-    if (config != NULL) {
-        co->daemon = config->daemon;
-        if (config->name != NULL)
-            set_name(co, config->name);
-    }
-    thi_fiber_make(&co->fiber, thi_stack_low(co), thi_stack_size(co), begin);
-    return co;
-}
-
-void thi_coro_free(thi_stage_t *stage, thrum_coro_t *co)
-{
-    if (co->holds_back && thi_coro_drop(co->back) && thrum_coro_done(co->back))
-        thi_coro_free(stage, co->back);
-    if (co->state != THI_CORO_DONE) /* it never began */
-        thi_strand_retire(&co->strand);
-    thi_stack_give(stage, co);
-}
-
-int thrum_coro_create(thrum_coro_t **co, thrum_fn fn, void *arg, const thrum_coro_config_t *config)
-{
-    if (co == NULL || fn == NULL || thi_coro_check_config(config) != 0)
-        return EINVAL;
-    thi_stage_t *stage = thi_stage_here();
-    thrum_coro_t *made = stage != NULL ? thi_coro_make(stage, fn, arg, config) : NULL;
-    if (made == NULL)
-        return ENOMEM;
-    *co = made;
-    return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -201,8 +34,7 @@ int thrum_coro_create(thrum_coro_t **co, thrum_fn fn, void *arg, const thrum_cor
 
 static inline bool is_suspended(const thrum_coro_t *co)
 {
-    return co->state == THI_CORO_YIELDED || co->state == THI_CORO_SWITCHED ||
-           co->state == THI_CORO_NEW;
+    return co->state <= THI_CORO_SWITCHED;
 }
 
 /* It has been resumed, and has switched away: who resumed it waits for it. */
@@ -213,39 +45,54 @@ static inline bool is_awaited(const thrum_coro_t *co)
 }
 
 /* It is not unwound, even if nobody else has a handle: it ends by itself, or is lost to all. */
-static inline void let_go_of_back(thrum_coro_t *co)
+static void let_go_of_back(thrum_coro_t *co)
 {
-    if (THI_UNLIKELY(co->holds_back) && thi_coro_drop(co->back) && thrum_coro_done(co->back))
+    if (co->holds_back && thi_coro_drop(co->back) && thrum_coro_done(co->back))
         thi_coro_free(co->stage, co->back);
     co->holds_back = false;
     co->back = NULL;
 }
 
 /* Why it cannot be gone on with. */
-static int refuses(const thi_stage_t *stage, const thrum_coro_t *co)
+THI_COLD static int refuses(const thi_stage_t *stage, const thrum_coro_t *co)
 {
+    if (co == NULL)
+        return EINVAL;
     if (stage != NULL && co->stage == stage)
         return co->state == THI_CORO_DONE ? ENODATA : EINVAL;
     return thrum_coro_done(co) ? ENODATA : EINVAL;
 }
 
-int thrum_coro_resume(thrum_coro_t *co, void *send, void **yielded)
+/* A suspended one that goes back to nobody. `send`: what its call is to return. */
+THI_FIBER_INLINE int resume(thi_stage_t *stage, thrum_coro_t *co, void *send, void **yielded)
 {
-    if (THI_UNLIKELY(co == NULL))
-        return EINVAL;
-    thi_stage_t *stage = thi_stage;
-    if (THI_UNLIKELY(co->stage != stage || !is_suspended(co) || co->loops || is_awaited(co)))
-        return refuses(stage, co);
     thrum_coro_t *self = stage->current;
     lend_home(self, co);
-    let_go_of_back(co);
     co->back = self;
     self->resumed = co;
     self->out = yielded;
     thi_coro_set_state(self, THI_CORO_RESUMING);
-    send = deliver(co, send);
     thi_coro_make_current(stage, co);
     return thi_fiber_switch_int(&self->fiber, &co->fiber, send);
+}
+
+THI_NOINLINE static int resume_from_switch(thi_stage_t *stage, thrum_coro_t *co, void *send,
+                                           void **yielded)
+{
+    if (is_awaited(co))
+        return refuses(stage, co);
+    let_go_of_back(co);
+    return resume(stage, co, thi_coro_hand_over(co, send), yielded);
+}
+
+int thrum_coro_resume(thrum_coro_t *co, void *send, void **yielded)
+{
+    thi_stage_t *stage = thi_stage;
+    if (THI_UNLIKELY(co == NULL || co->stage != stage || !is_suspended(co) || co->loops))
+        return refuses(stage, co);
+    if (THI_UNLIKELY(co->state == THI_CORO_SWITCHED))
+        return resume_from_switch(stage, co, send, yielded);
+    return resume(stage, co, send, yielded);
 }
 
 void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co)
@@ -258,24 +105,41 @@ void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co)
     }
 }
 
-void *thrum_coro_yield(void *value)
+/* Who does not simply go back to who has resumed it. */
+THI_NOINLINE static void *yield_otherwise(thi_stage_t *stage, void *value)
 {
-    thi_stage_t *stage = thi_stage;
     thrum_coro_t *self = stage != NULL ? stage->current : NULL;
-    if (THI_UNLIKELY(self == NULL || self->back == NULL)) {
+    if (self == NULL || self->back == NULL) {
         thrum_yield();
         return NULL;
     }
-    if (THI_UNLIKELY(self->unwinding))
+    if (self->unwinding)
         thi_coro_end(self, ECANCELED, NULL);
     thrum_coro_t *back = self->back;
-    if (THI_UNLIKELY(!takes_control(back, self))) { /* who started it has gone elsewhere since */
+    if (!thi_coro_takes_control(back, self)) { /* who started it has gone elsewhere since */
         thrum_yield();
         return NULL;
     }
     let_go_of_back(self);
     thi_coro_set_state(self, THI_CORO_YIELDED);
-    value = deliver(back, value);
+    value = thi_coro_deliver(back, value);
+    thi_coro_make_current(stage, back);
+    return thi_fiber_switch(&self->fiber, &back->fiber, value);
+}
+
+void *thrum_coro_yield(void *value)
+{
+    thi_stage_t *stage = thi_stage;
+    if (THI_UNLIKELY(stage == NULL))
+        return yield_otherwise(stage, value);
+    thrum_coro_t *self = stage->current;
+    thrum_coro_t *back = self->back;
+    if (THI_UNLIKELY(back == NULL || back->state != THI_CORO_RESUMING || back->resumed != self ||
+                     self->unwinding))
+        return yield_otherwise(stage, value);
+    self->back = NULL;
+    thi_coro_set_state(self, THI_CORO_YIELDED);
+    value = thi_coro_hand_over(back, value);
     thi_coro_make_current(stage, back);
     return thi_fiber_switch(&self->fiber, &back->fiber, value);
 }
@@ -293,31 +157,45 @@ static void start_by_switch(thrum_coro_t *self, thrum_coro_t *co)
         thi_coro_retain(self);
 }
 
-int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
+/* To whom it is not simply the end of its switch. */
+THI_NOINLINE static int switch_otherwise(thrum_coro_t *co, void *send, void **received)
 {
-    if (THI_UNLIKELY(co == NULL))
-        return EINVAL;
     thi_stage_t *stage = thi_stage_here();
-    if (THI_UNLIKELY(stage == NULL))
-        return ENOMEM;
+    if (co == NULL || stage == NULL)
+        return co == NULL ? EINVAL : ENOMEM;
     thrum_coro_t *self = stage->current;
-    if (THI_UNLIKELY(co == self)) {
+    if (co == self) {
         if (received != NULL)
             *received = send;
         return 0;
     }
-    if (THI_UNLIKELY(
-            self->unwinding)) /* also to whom it cannot switch: who unwinds it waits for it */
+    if (self->unwinding) /* also to whom it cannot switch: who unwinds it waits for it */
         thi_coro_end(self, ECANCELED, NULL);
-    if (THI_UNLIKELY(co->stage != stage || !is_suspended(co) ||
-                     (co->loops && co->state != THI_CORO_SWITCHED)))
+    if (co->stage != stage || !is_suspended(co) || (co->loops && co->state != THI_CORO_SWITCHED))
         return refuses(stage, co);
     lend_home(self, co);
     if (co->back == NULL && co != &stage->self && !co->loops)
         start_by_switch(self, co);
     self->out = received;
     thi_coro_set_state(self, THI_CORO_SWITCHED);
-    send = deliver(co, send);
+    send = thi_coro_deliver(co, send);
+    thi_coro_make_current(stage, co);
+    return thi_fiber_switch_int(&self->fiber, &co->fiber, send);
+}
+
+int thrum_coro_switch(thrum_coro_t *co, void *send, void **received)
+{
+    thi_stage_t *stage = thi_stage;
+    if (THI_UNLIKELY(co == NULL || co->stage != stage || co->state != THI_CORO_SWITCHED))
+        return switch_otherwise(co, send, received);
+    thrum_coro_t *self = stage->current;
+    const bool starts = co->back == NULL && co != &stage->self && !co->loops;
+    if (THI_UNLIKELY(self->unwinding || starts))
+        return switch_otherwise(co, send, received);
+    lend_home(self, co);
+    self->out = received;
+    thi_coro_set_state(self, THI_CORO_SWITCHED);
+    send = thi_coro_hand_over(co, send);
     thi_coro_make_current(stage, co);
     return thi_fiber_switch_int(&self->fiber, &co->fiber, send);
 }

@@ -71,17 +71,17 @@ typedef struct thi_fiber {
 } thi_fiber_t;
 
 /* The stack is about to carry a new flow of control: what the one before left there says nothing. */
-static inline void thi_fiber_make(thi_fiber_t *fiber, void *stack, size_t size,
-                                  void (*entry)(void *value))
+static inline void thi_fiber_make(thi_fiber_t *fiber, void *low, void *high,
+                                  void (*entry)(thi_context_t *self))
 {
 #ifdef THI_FIBER_LANDS
     fiber->left = NULL;
 #endif
 #ifdef THI_ASAN
-    ASAN_UNPOISON_MEMORY_REGION(stack, size);
     fiber->fake_stack = NULL;
-    fiber->bottom = stack;
-    fiber->size = size;
+    fiber->bottom = low;
+    fiber->size = (size_t)((char *)high - (char *)low);
+    ASAN_UNPOISON_MEMORY_REGION(low, fiber->size);
 #endif
 #ifdef THI_TSAN
     /* Each life leaves some calls without returning from them, and there is room for so many; but a new
@@ -95,7 +95,7 @@ static inline void thi_fiber_make(thi_fiber_t *fiber, void *stack, size_t size,
         fiber->lives = 0;
     }
 #endif
-    thi_context_make(&fiber->context, stack, size, entry);
+    thi_context_make(&fiber->context, low, high, entry);
 }
 
 /* The calling thread's own flow of control. */
@@ -178,9 +178,10 @@ THI_FIBER_INLINE int thi_fiber_switch_int(thi_fiber_t *from, thi_fiber_t *to, vo
 #endif
 }
 
-/* Goes on in `to` for good. Once the stack is not in use any more, 1 is stored in `*left` (release). */
-_Noreturn THI_FIBER_INLINE void thi_fiber_leave(thi_fiber_t *from, thi_fiber_t *to, void *value,
-                                                uint32_t *left)
+/* Goes on in `to` for good. Once the stack is not in use any more, 1 is stored in `*left` (release). Does not
+ * return; see thi_context_leave. */
+THI_FIBER_INLINE void thi_fiber_leave(thi_fiber_t *from, thi_fiber_t *to, void *value,
+                                      uint32_t *left)
 {
     thi_fiber_announce(from, to, true);
 #ifdef THI_FIBER_LANDS

@@ -5,7 +5,8 @@
  *           JOINERS   somebody may sleep in a join. It may be set for nobody
  *
  * Invariants
- *   I1  What a joiner may free is not touched after ENDED was set, but by who holds a reference.
+ *   I1  What a joiner may free is not touched after ENDED was set, but by who holds a reference: a loop does
+ *       until its coroutine has left its stack.
  */
 #include "coroutine/core.h"
 
@@ -21,13 +22,6 @@ thrum_coro_t *thi_coro_retain(thrum_coro_t *co)
     return co;
 }
 
-bool thi_coro_drop(thrum_coro_t *co)
-{
-    /* R2: release, A2: acquire; pair with each other: who frees it has seen all that others did. */
-    return thi_load_acquire(&co->refs) == 1 ? (thi_store_relaxed(&co->refs, 0u), true)
-                                            : thi_fetch_sub_acq_rel(&co->refs, 1u) == 1;
-}
-
 /* Nobody has a handle, but it is suspended: it is to end. */
 static void unwind(thi_stage_t *stage, thrum_coro_t *co)
 {
@@ -37,41 +31,39 @@ static void unwind(thi_stage_t *stage, thrum_coro_t *co)
         thi_coro_free(stage, co);
 }
 
-void thrum_coro_release(thrum_coro_t *co)
+THI_NOINLINE static void release_suspended(thi_stage_t *stage, thrum_coro_t *co)
 {
-    if (co == NULL || !thi_coro_drop(co))
-        return;
-    thi_stage_t *stage = thi_stage;
-    if (thrum_coro_done(co) || co->state == THI_CORO_NEW)
+    if (co->state == THI_CORO_NEW)
         thi_coro_free(stage, co);
     else if (co->stage == stage &&
              (co->state == THI_CORO_YIELDED || co->state == THI_CORO_SWITCHED))
         unwind(stage, co);
 }
 
+void thrum_coro_release(thrum_coro_t *co)
+{
+    if (co == NULL || !thi_coro_drop(co))
+        return;
+    if (THI_LIKELY(thrum_coro_done(co)))
+        thi_coro_free(thi_stage, co);
+    else
+        release_suspended(thi_stage, co);
+}
+
 /* ------------------------------------------------------------------------------------------------
  * The end
  */
 
-/* Of a loop, or nobody is there to release it. The others have said so as they left their stacks. */
-void thi_coro_publish_end(thi_stage_t *stage, thrum_coro_t *co)
+void thi_coro_tell_joiners(thrum_coro_t *co)
 {
-    if (!co->loops) {
-        thi_coro_free(stage, co);
-        return;
-    }
-    const bool orphan = thi_load_relaxed(&co->refs) == 0;
-    thi_loop_dismiss(co->loop, co);
     /* R1: release; pairs with A1. I1. */
     if ((thi_swap_acq_rel(&co->ended, THI_ENDED) & THI_JOINERS) != 0)
         thi_lot_unpark(&(thi_unpark_t){.key = &co->ended, .site = &thi_coro_site, .n = THI_ALL});
-    if (orphan || thi_coro_drop(co))
-        thi_coro_free(stage, co);
 }
 
 bool thrum_coro_done(const thrum_coro_t *co)
 {
-    /* A1: acquire; pairs with R1. */
+    /* A1: acquire; pairs with R1, R1 of line.h, and the switch that leaves a stack. */
     return co != NULL && (thi_load_acquire(&co->ended) & THI_ENDED) != 0;
 }
 

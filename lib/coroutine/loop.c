@@ -6,53 +6,38 @@
  *           looks at deadlines, descriptors and the port
  *
  * A coroutine that leaves gives control to the next one directly: the loop itself is only asked when the
- * line is empty or the turns are used up, and by those that have ended.
+ * line is empty or the turns are used up.
  */
-#include "coroutine/stack.h"
+#include "coroutine/life.h"
+#include "coroutine/line.h"
 
 /* ------------------------------------------------------------------------------------------------
  * The line
  */
 
-static inline void append(thi_line_t *line, thrum_coro_t *co)
-{
-    co->next = NULL;
-    if (line->first == NULL)
-        line->first = co;
-    else
-        line->last->next = co;
-    line->last = co;
-}
-
-static inline thrum_coro_t *take_first(thi_line_t *line)
-{
-    thrum_coro_t *co = line->first;
-    if (co != NULL)
-        line->first = co->next;
-    return co;
-}
-
-static inline void enqueue(thrum_loop_t *loop, thrum_coro_t *co)
-{
-    thi_coro_set_state(co, THI_CORO_READY);
-    append(&loop->lines[co->level], co);
-    loop->waiting++;
-}
-
 void thi_loop_ready(thrum_loop_t *loop, thrum_coro_t *co)
 {
     if (THI_LIKELY(co->state ==
                    THI_CORO_BLOCKED)) /* else it has noticed already, or this was late */
-        enqueue(loop, co);
+        thi_line_enqueue(loop, co);
+}
+
+/* Of the lines of a loop with THRUM_FEEDBACK that are not the first. */
+THI_NOINLINE static thrum_coro_t *take_lower(thrum_loop_t *loop)
+{
+    thrum_coro_t *co = NULL;
+    for (unsigned level = 1; co == NULL && level < THI_LEVELS; level++)
+        co = thi_line_take_first(&loop->lines[level]);
+    return co;
 }
 
 thrum_coro_t *thi_loop_next(thrum_loop_t *loop)
 {
-    thrum_coro_t *co = take_first(&loop->lines[0]);
-    for (unsigned level = 1; co == NULL && level < THI_LEVELS; level++)
-        co = take_first(&loop->lines[level]);
-    loop->waiting -= co != NULL;
-    return co;
+    if (loop->waiting == 0)
+        return NULL;
+    loop->waiting--;
+    thrum_coro_t *co = thi_line_take_first(&loop->lines[0]);
+    return THI_LIKELY(co != NULL) ? co : take_lower(loop);
 }
 
 /* THRUM_FEEDBACK: whoever has used up what its level grants goes down one. */
@@ -67,35 +52,50 @@ static void account(thrum_loop_t *loop, thrum_coro_t *co)
     co->used = 0;
 }
 
+void thi_loop_gives(thrum_loop_t *loop, const thrum_coro_t *next)
+{
+    thi_store_relaxed(&loop->switches, loop->switches + 1);
+    thi_store_relaxed(&loop->running, next != NULL ? next->strand.id : 0u);
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Passing control
  */
 
-/* The current coroutine, which is BLOCKED or READY, lets others run; returns when it is its turn again. Nothing
- * is left to do then (coroutine.c, I4). */
-static inline void let_others_run(thi_stage_t *stage, thrum_coro_t *co)
+/* To the next of the line, from the current coroutine, which is BLOCKED or READY. Nothing is left to do when it
+ * is its turn again (coroutine.c, I3). */
+THI_FIBER_INLINE void pass_to(thi_stage_t *stage, thrum_coro_t *co, thrum_coro_t *next)
+{
+    int *error = stage->error;
+    co->error = *error;
+    *error = next->error;
+    thi_coro_make_current(stage, next);
+    (void)thi_fiber_switch(&co->fiber, &next->fiber, NULL);
+}
+
+/* The current coroutine, which is BLOCKED or READY, lets others run; returns when it is its turn again. */
+static void let_others_run(thi_stage_t *stage, thrum_coro_t *co)
 {
     thrum_loop_t *loop = stage->loop;
     thrum_coro_t *next = NULL;
     if (THI_UNLIKELY(loop->config.policy == THRUM_FEEDBACK))
         account(loop, co);
-    thi_store_relaxed(&loop->switches, loop->switches + 1);
     if (THI_LIKELY(loop->turns != 0)) {
         loop->turns--;
         next = thi_loop_next(loop);
     }
-    thi_store_relaxed(&loop->running, next != NULL ? next->strand.id : 0u);
+    if (THI_UNLIKELY(loop->accounts))
+        thi_loop_gives(loop, next);
     if (next == co) {
         thi_coro_set_state(co, THI_CORO_RUNNING);
         return;
     }
-    int *error = &errno;
-    co->error = *error;
-    if (THI_LIKELY(next != NULL))
-        *error = next->error;
-    else
-        next = &stage->self;
-    thi_coro_pass(stage, next);
+    if (THI_LIKELY(next != NULL)) {
+        pass_to(stage, co, next);
+    } else {
+        co->error = *stage->error;
+        thi_coro_pass(stage, &stage->self);
+    }
 }
 
 int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
@@ -103,7 +103,7 @@ int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
     thrum_loop_t *loop = stage->loop;
     if (deadline != THRUM_FOREVER) {
         if (!thi_deadlines_reserve(&loop->deadlines, loop->deadlines.count + 1)) {
-            enqueue(loop, co); /* no memory to sleep in: it looks again and again */
+            thi_line_enqueue(loop, co); /* no memory to sleep in: it looks again and again */
             let_others_run(stage, co);
             return thi_clock() >= deadline ? ETIMEDOUT : 0;
         }
@@ -118,6 +118,20 @@ int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
     return co->timed_out ? ETIMEDOUT : 0;
 }
 
+/* In a loop, and not simply to the next of the line. */
+THI_NOINLINE static void yield_otherwise(thi_stage_t *stage)
+{
+    thrum_loop_t *loop = stage->loop;
+    thrum_coro_t *self = stage->current;
+    if (self != &stage->self &&
+        (loop->waiting != 0 || loop->turns == 0 || thi_port_has_post(loop->port))) {
+        thi_line_enqueue(loop, self);
+        let_others_run(stage, self);
+    } else if (loop->turns != 0) {
+        loop->turns--;
+    }
+}
+
 void thrum_yield(void)
 {
     thi_stage_t *stage = thi_stage;
@@ -127,45 +141,32 @@ void thrum_yield(void)
     }
     thrum_loop_t *loop = stage->loop;
     thrum_coro_t *self = stage->current;
-    if (THI_LIKELY(self != &stage->self &&
-                   (loop->waiting != 0 || loop->turns == 0 || thi_port_has_post(loop->port)))) {
-        enqueue(loop, self);
-        let_others_run(stage, self);
-    } else if (loop->turns != 0) {
-        loop->turns--;
+    thi_line_t *line = &loop->lines[0];
+    thrum_coro_t *next = line->first;
+    if (THI_UNLIKELY(next == NULL || loop->turns == 0 || loop->accounts || self == &stage->self)) {
+        yield_otherwise(stage);
+        return;
     }
+    loop->turns--;
+    thi_coro_set_state(self, THI_CORO_READY);
+    self->next = NULL;
+    if (next->next != NULL) {
+        line->last->next = self;
+        line->first = next->next;
+    } else { /* the usual two: what was just written need not be read again */
+        line->first = self;
+    }
+    line->last = self;
+    pass_to(stage, self, next);
 }
 
 /* ------------------------------------------------------------------------------------------------
  * Spawning
  */
 
-/* On the loop's thread. */
 void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co)
 {
-    thi_store_relaxed(&co->stage, loop->stage);
-    co->error = 0;
-    loop->alive++;
-    loop->daemons += co->daemon;
-    co->older = loop->youngest;
-    co->younger = NULL;
-    if (co->older != NULL)
-        co->older->younger = co;
-    loop->youngest = co;
-    thi_coro_set_state(co, THI_CORO_BLOCKED);
-    thi_loop_ready(loop, co);
-}
-
-void thi_loop_dismiss(thrum_loop_t *loop, thrum_coro_t *co)
-{
-    loop->alive--;
-    loop->daemons -= co->daemon;
-    if (co->older != NULL)
-        co->older->younger = co->younger;
-    if (co->younger != NULL)
-        co->younger->older = co->older;
-    else
-        loop->youngest = co->older;
+    thi_line_admit(loop, co);
 }
 
 /* To the loop's thread. A waker that is late by the record's last life may have it in hand: then it is that
@@ -186,20 +187,25 @@ static bool send(thrum_loop_t *loop, thrum_coro_t *co)
     return open;
 }
 
-int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, thrum_fn fn,
-                   void *arg, const thrum_coro_config_t *config)
+static inline void belong(thrum_loop_t *loop, thrum_coro_t *made, thrum_coro_t **co)
 {
-    if (fn == NULL || thi_coro_check_config(config) != 0)
-        return EINVAL;
-    thrum_coro_t *made = thi_coro_make(stage, fn, arg, config);
-    if (made == NULL)
-        return ENOMEM;
     made->loop = loop;
     made->loops = true;
     thi_store_release(&made->port, loop->port); /* R2: release; pairs with A3 of admits */
     made->refs = co != NULL ? 2 : 1;
+}
+
+int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, thrum_fn fn,
+                   void *arg, const thrum_coro_config_t *config)
+{
+    if (fn == NULL || (config != NULL && thi_coro_check_config(config) != 0))
+        return EINVAL;
+    thrum_coro_t *made = thi_coro_make(stage, fn, arg, config);
+    if (made == NULL)
+        return ENOMEM;
+    belong(loop, made, co);
     if (stage != NULL && stage->loop == loop) {
-        thi_loop_admit(loop, made);
+        thi_line_admit(loop, made);
     } else if (!send(loop, made)) {
         thi_coro_free(stage, made);
         return ESHUTDOWN;
@@ -219,7 +225,17 @@ int thrum_go_with(thrum_coro_t **co, thrum_fn fn, void *arg, const thrum_coro_co
 
 int thrum_go(thrum_coro_t **co, thrum_fn fn, void *arg)
 {
-    return thrum_go_with(co, fn, arg, NULL);
+    thi_stage_t *stage = thi_stage;
+    if (THI_UNLIKELY(stage == NULL || stage->loop == NULL || fn == NULL))
+        return EINVAL;
+    thrum_coro_t *made = thi_coro_make_quickly(stage, fn, arg);
+    if (THI_UNLIKELY(made == NULL))
+        return thrum_go_with(co, fn, arg, NULL);
+    belong(stage->loop, made, co);
+    thi_line_admit(stage->loop, made);
+    if (co != NULL)
+        *co = made;
+    return 0;
 }
 
 int thrum_loop_go(thrum_loop_t *loop, thrum_coro_t **co, thrum_fn fn, void *arg,

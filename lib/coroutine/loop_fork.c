@@ -2,7 +2,7 @@
  * What a forked child has of a loop: the coroutine that forked, and those that wait for it to yield. The
  * others are gone: whoever was to wake them is the parent's, and so are the descriptors of the loop.
  */
-#include "coroutine/core.h"
+#include "coroutine/line.h"
 
 static bool leads_to_current(const thi_stage_t *stage, const thrum_coro_t *co)
 {
@@ -20,8 +20,9 @@ static void lose(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t *co)
     co->timer = 0;
     co->cleanups = NULL; /* not to be run by the next life */
     co->strand.locals = NULL;
-    thi_coro_publish_end(stage, co);
-    (void)loop;
+    thi_line_dismiss(loop, co);
+    if (thi_load_relaxed(&co->refs) == 0 || thi_coro_drop(co))
+        thi_coro_free(stage, co);
 }
 
 void thi_loop_forget_visitors(thrum_loop_t *loop)

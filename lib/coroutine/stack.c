@@ -5,7 +5,7 @@
  *   slot    guard, stack, record (stack.h). The record stands a few lines below the end, a different number
  *           in neighbours: equal places of slots that are a power of two apart would share a few lines of
  *           the cache
- *   stage   keeps up to KEPT_MAX free slots of each size, with their memory
+ *   stage   keeps up to THI_STACKS_KEPT free slots of each size, with their memory
  *   depot   has the rest, their memory given back but for the page of the record
  *
  * Invariants
@@ -18,7 +18,6 @@
 #include <string.h>
 
 #define SLAB_BYTES ((size_t)16 * 1024 * 1024)
-#define KEPT_MAX 1024u
 #define BATCH THI_RANGES_MAX
 #define COLORS 16u
 
@@ -160,7 +159,7 @@ static thrum_coro_t *complete(thrum_coro_t *co, bool guarded)
 }
 
 /* From the depot, with some more for the stage; or a new one. */
-THI_NOINLINE static thrum_coro_t *take_slow(thi_stage_t *stage, unsigned class)
+thrum_coro_t *thi_stack_take_slow(thi_stage_t *stage, unsigned class)
 {
     size_t place = 0;
     unsigned char *slot = NULL;
@@ -185,16 +184,6 @@ THI_NOINLINE static thrum_coro_t *take_slow(thi_stage_t *stage, unsigned class)
         co->class = (uint8_t) class;
     }
     return co != NULL ? complete(co, guarded) : NULL;
-}
-
-thrum_coro_t *thi_stack_take(thi_stage_t *stage, unsigned class)
-{
-    thrum_coro_t *co = stage != NULL ? stage->stacks[class] : NULL;
-    if (THI_UNLIKELY(co == NULL))
-        return take_slow(stage, class);
-    stage->stacks[class] = co->next;
-    stage->stacks_kept[class]--;
-    return co;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -229,19 +218,19 @@ static void give_some(thi_stage_t *stage, unsigned class)
     thi_unlock(&lock, THI_RANK_STACKS);
 }
 
-void thi_stack_give(thi_stage_t *stage, thrum_coro_t *co)
+void thi_stack_give_slow(thi_stage_t *stage, thrum_coro_t *co)
 {
     const unsigned class = co->class;
-    if (THI_UNLIKELY(stage == NULL)) {
+    if (stage == NULL) {
         const thi_range_t rest = rest_of(co);
         thi_pages_forget_all(&rest, 1);
         put_into_depot(co);
         return;
     }
+    give_some(stage, class);
     co->next = stage->stacks[class];
     stage->stacks[class] = co;
-    if (THI_UNLIKELY(++stage->stacks_kept[class] > KEPT_MAX))
-        give_some(stage, class);
+    stage->stacks_kept[class]++;
 }
 
 void thi_stack_give_all(thi_stage_t *stage)

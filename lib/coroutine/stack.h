@@ -19,18 +19,49 @@
 /* The class of the smallest stack with that many bytes; 0: the default. */
 unsigned thi_stack_class(size_t size);
 
+#define THI_STACKS_KEPT 1024u /* by a stage, of each class */
+
+/* From the depot, or new. The stage may be NULL. */
+thrum_coro_t *thi_stack_take_slow(thi_stage_t *stage, unsigned class);
+void thi_stack_give_slow(thi_stage_t *stage, thrum_coro_t *co);
+
+/* NULL: the stage keeps none. */
+static inline thrum_coro_t *thi_stack_take_kept(thi_stage_t *stage, unsigned class)
+{
+    thrum_coro_t *co = stage->stacks[class];
+    if (THI_LIKELY(co != NULL)) {
+        stage->stacks[class] = co->next;
+        stage->stacks_kept[class]--;
+    }
+    return co;
+}
+
 /* From the stage's cache (which may be NULL), the depot, or new. NULL: no memory. What a coroutine
  * keeps from one life to the next is as it was, the rest undefined. */
-thrum_coro_t *thi_stack_take(thi_stage_t *stage, unsigned class);
+static inline thrum_coro_t *thi_stack_take(thi_stage_t *stage, unsigned class)
+{
+    thrum_coro_t *co = stage != NULL ? thi_stack_take_kept(stage, class) : NULL;
+    return THI_LIKELY(co != NULL) ? co : thi_stack_take_slow(stage, class);
+}
 
 /* The coroutine does not run on it any more. */
-void thi_stack_give(thi_stage_t *stage, thrum_coro_t *co);
+static inline void thi_stack_give(thi_stage_t *stage, thrum_coro_t *co)
+{
+    const unsigned class = co->class;
+    if (THI_UNLIKELY(stage == NULL || stage->stacks_kept[class] >= THI_STACKS_KEPT)) {
+        thi_stack_give_slow(stage, co);
+        return;
+    }
+    co->next = stage->stacks[class];
+    stage->stacks[class] = co;
+    stage->stacks_kept[class]++;
+}
 
 /* The stage ends: what it keeps is for others. */
 void thi_stack_give_all(thi_stage_t *stage);
 
-/* Where the stack begins and how much there is of it. */
-void *thi_stack_low(const thrum_coro_t *co);
+/* Where the stack begins and how much there is of it, up to the record. (pure: not computed for nobody) */
+__attribute__((pure)) void *thi_stack_low(const thrum_coro_t *co);
 size_t thi_stack_size(const thrum_coro_t *co);
 size_t thi_stack_used(const thrum_coro_t *co);
 

@@ -35,6 +35,7 @@ thi_stage_t *thi_stage_make(void)
     thi_coro_set_state(&stage->self, THI_CORO_RUNNING);
     stage->self.refs = 1;
     stage->current = &stage->self;
+    stage->error = &errno;
     stage->signal_stack = thi_stack_watch_overflow();
     thi_stage = stage;
     return stage;

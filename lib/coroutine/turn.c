@@ -166,18 +166,20 @@ static void run_line(thrum_loop_t *loop)
     thi_stage_t *stage = loop->stage;
     loop->turns = loop->waiting > TURNS_MIN ? loop->waiting : TURNS_MIN;
     thrum_coro_t *co = NULL;
-    const int saved = errno;
+    const int saved = *stage->error;
     while (loop->turns != 0 && (co = thi_loop_next(loop)) != NULL) {
         loop->turns--;
-        thi_store_relaxed(&loop->switches, loop->switches + 1);
-        thi_store_relaxed(&loop->running, co->strand.id);
-        errno = co->error;
+        if (THI_UNLIKELY(loop->accounts))
+            thi_loop_gives(loop, co);
+        *stage->error = co->error;
         thi_coro_pass(stage, co);
-        errno = saved;
-        thi_store_relaxed(&loop->running, 0u);
+        *stage->error = saved;
         thi_coro_settle(stage);
-        if (loop->config.policy == THRUM_FEEDBACK)
-            loop->since = thi_clock();
+        if (THI_UNLIKELY(loop->accounts)) {
+            thi_store_relaxed(&loop->running, 0u);
+            if (loop->config.policy == THRUM_FEEDBACK)
+                loop->since = thi_clock();
+        }
     }
 }
 
@@ -337,6 +339,7 @@ int thrum_loop_create(thrum_loop_t **loop, const thrum_loop_config_t *config)
         made->config = *config;
     if (made->config.boost == 0)
         made->config.boost = BOOST_DEFAULT;
+    made->accounts = made->config.policy == THRUM_FEEDBACK || made->config.watchdog != 0;
     made->helpers = (thrum_sem_t)THRUM_SEM_INIT(HELPERS_MAX);
     const int err = thi_watchdog_begin(made);
     if (err != 0)

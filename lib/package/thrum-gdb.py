@@ -46,7 +46,7 @@ LAYOUTS = {
 }
 
 # thi_coro_state_t (lib/coroutine/core.h), which no variable has as its type.
-STATES = ("NEW", "RUNNING", "RESUMING", "YIELDED", "SWITCHED", "BLOCKED", "READY", "DONE")
+STATES = ("NEW", "YIELDED", "SWITCHED", "RESUMING", "RUNNING", "BLOCKED", "READY", "DONE")
 SUSPENDED = ("RESUMING", "YIELDED", "SWITCHED", "BLOCKED", "READY")
 
 

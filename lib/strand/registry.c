@@ -18,7 +18,6 @@
 #define CHUNK_BITS 10
 #define CHUNK (UINT32_C(1) << CHUNK_BITS)
 #define CHUNKS (UINT32_C(1) << (THI_SLOT_BITS - CHUNK_BITS))
-#define GENERATIONS 255u
 
 static thi_lock_t lock;
 static thi_strand_t *first_chunk[CHUNK]; /* a small program maps nothing */
@@ -64,26 +63,6 @@ int thi_strand_register(thi_strand_t *strand, const thi_strand_kind_t *kind)
     if (err == 0)
         thi_lot_reserve(thi_strand_slots());
     return err;
-}
-
-void thi_strand_renew(thi_strand_t *strand)
-{
-    const uint32_t id = thi_load_relaxed(&strand->id);
-    const uint32_t generation = (id >> THI_SLOT_BITS) % GENERATIONS + 1;
-    thi_store_relaxed(&strand->id, generation << THI_SLOT_BITS | THI_SLOT(id));
-    thi_store_relaxed(&strand->cancelled, 0u);
-    strand->shields = 0;
-    thi_store_relaxed(&strand->scope, NULL);
-    strand->on_sleep = NULL;
-    strand->home = NULL;
-    strand->post = NULL;
-    thi_store_relaxed(&strand->alive, 1u);
-}
-
-void thi_strand_retire(thi_strand_t *strand)
-{
-    thi_store_relaxed(&strand->site, NULL);
-    thi_store_relaxed(&strand->alive, 0u);
 }
 
 void thi_strand_each(void (*fn)(thi_strand_t *strand, void *arg), void *arg)

@@ -161,8 +161,8 @@ static inline uint32_t thi_self_id(void)
  * A record gets a slot of the registry once, for good; its memory must stay valid for ever. Each
  * life of a record (a thread, a coroutine) is begun by renew and ended by retire. */
 int thi_strand_register(thi_strand_t *strand, const thi_strand_kind_t *kind); /* 0, ENOMEM */
-void thi_strand_renew(thi_strand_t *strand);
-void thi_strand_retire(thi_strand_t *strand);
+static inline void thi_strand_renew(thi_strand_t *strand);
+static inline void thi_strand_retire(thi_strand_t *strand);
 
 /* Calls fn for every strand alive, under no lock. A record may end meanwhile: read it as such. */
 void thi_strand_each(void (*fn)(thi_strand_t *strand, void *arg), void *arg);
@@ -170,7 +170,29 @@ void thi_strand_each(void (*fn)(thi_strand_t *strand, void *arg), void *arg);
 /* An id's slot is below thi_strand_slots(), which only grows. */
 #define THI_SLOT_BITS 24
 #define THI_SLOT(id) ((id) & ((UINT32_C(1) << THI_SLOT_BITS) - 1u))
+#define THI_GENERATIONS 255u
 uint32_t thi_strand_slots(void);
+
+static inline void thi_strand_renew(thi_strand_t *strand)
+{
+    const uint32_t id = thi_load_relaxed(&strand->id);
+    const uint32_t before = id >> THI_SLOT_BITS;
+    const uint32_t generation = before < THI_GENERATIONS ? before + 1 : 1;
+    thi_store_relaxed(&strand->id, generation << THI_SLOT_BITS | THI_SLOT(id));
+    thi_store_relaxed(&strand->cancelled, 0u);
+    strand->shields = 0;
+    thi_store_relaxed(&strand->scope, NULL);
+    strand->home = NULL;
+    strand->post = NULL;
+    strand->on_sleep = NULL;
+    thi_store_relaxed(&strand->alive, 1u);
+}
+
+static inline void thi_strand_retire(thi_strand_t *strand)
+{
+    thi_store_relaxed(&strand->site, NULL);
+    thi_store_relaxed(&strand->alive, 0u);
+}
 
 /* Copies the name of the strand with that id, or "a strand that has ended". */
 void thi_strand_describe(uint32_t id, char *name, size_t size);
