@@ -5,22 +5,33 @@
  *        + 8   r15   + 16 r14   + 24 r13   + 32 r12   + 40 rbx   + 48 rbp
  *        + 56  where it goes on
  *
- * It is left by an indirect jump, not by a return: the processor predicts a return to the caller that this
- * stack does not have, and is wrong every time. The control words are loaded only where they differ,
- * since loading them costs more than all the rest.
+ * The two ways to switch differ in how they go on. Processors predict returns by a stack of their own, of the
+ * calls that were made last, whatever stack those were made on.
+ *
+ *   thi_context_switch  an indirect jump: the processor would predict a return to the caller that this stack
+ *                       does not have, and be wrong every time.
+ *   thi_context_pass    a return. Who waits in a loop leaves from the same place of the same few chains of
+ *                       calls, so that the calls of the one who leaves predict the returns of the one who goes
+ *                       on: this one, and those behind it. After a jump each of them would be predicted as the
+ *                       one before it.
+ *
+ * The control words are loaded only where they differ, since loading them costs more than all the rest.
  */
 #if defined(__x86_64__) && !defined(THRUM_UCONTEXT)
 
     .text
     .globl thi_context_switch
     .globl thi_context_switch_int
+    .globl thi_context_pass
     .hidden thi_context_switch
     .hidden thi_context_switch_int
+    .hidden thi_context_pass
     .type thi_context_switch, @function
     .type thi_context_switch_int, @function
-    .p2align 6
-thi_context_switch: /* rdi: from, rsi: to, rdx: value */
-thi_context_switch_int:
+    .type thi_context_pass, @function
+
+/* rdi: from, rsi: to, rdx: value. Leaves the value in rax, and rsp at where it goes on. */
+.macro change
     .cfi_startproc
     endbr64
     subq $56, %rsp
@@ -43,7 +54,10 @@ thi_context_switch_int:
     movzwl 4(%rsp), %r8d
     movq %rsp, (%rdi)
     movq (%rsi), %rsp
-.Lgo_on: /* rsp: of whom, rdx: value, ecx and r8d: the control words as they are */
+.endm
+
+/* rsp: of whom, rdx: value, ecx and r8d: the control words as they are */
+.macro take_up
     xorl (%rsp), %ecx
     testl $0xffc0, %ecx /* all but the exceptions that have been seen */
     jne 2f
@@ -55,18 +69,18 @@ thi_context_switch_int:
     movq 32(%rsp), %r12
     movq 40(%rsp), %rbx
     movq 48(%rsp), %rbp
-    movq 56(%rsp), %rcx
     movq %rdx, %rax
-    addq $64, %rsp
-    .cfi_adjust_cfa_offset -64
+    addq $56, %rsp
+    .cfi_adjust_cfa_offset -56
     .cfi_restore %rbp
     .cfi_restore %rbx
     .cfi_restore %r12
     .cfi_restore %r13
     .cfi_restore %r14
     .cfi_restore %r15
-    .cfi_register %rip, %rcx
-    notrack jmp *%rcx
+.endm
+
+.macro load_control_words
     .cfi_endproc
 2:  .cfi_startproc
     .cfi_def_cfa_offset 64
@@ -74,6 +88,27 @@ thi_context_switch_int:
     fldcw 4(%rsp)
     jmp 1b
     .cfi_endproc
+.endm
+
+    .p2align 6
+thi_context_pass:
+    change
+    take_up
+    ret
+    load_control_words
+    .size thi_context_pass, .-thi_context_pass
+
+    .p2align 6
+thi_context_switch:
+thi_context_switch_int:
+    change
+.Lgo_on:
+    take_up
+    popq %rcx
+    .cfi_adjust_cfa_offset -8
+    .cfi_register %rip, %rcx
+    notrack jmp *%rcx
+    load_control_words
     .size thi_context_switch, .-thi_context_switch
     .size thi_context_switch_int, .-thi_context_switch_int
 

@@ -190,6 +190,14 @@ static inline void thi_coro_pass(thi_stage_t *stage, thrum_coro_t *to)
     (void)thi_fiber_switch(&from->fiber, &to->fiber, NULL);
 }
 
+/* The same from where most of those wait who are to go on: see thi_context_pass. */
+static inline void thi_coro_pass_alike(thi_stage_t *stage, thrum_coro_t *to)
+{
+    thrum_coro_t *from = stage->current;
+    thi_coro_make_current(stage, to);
+    thi_fiber_pass(&from->fiber, &to->fiber);
+}
+
 /* Resumes a suspended one until it has ended. */
 void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co);
 

@@ -72,8 +72,9 @@ static void account(thrum_loop_t *loop, thrum_coro_t *co)
  */
 
 /* The current coroutine, which is BLOCKED or READY, lets others run; returns when it is its turn again. Nothing
- * is left to do then (coroutine.c, I4). */
-static inline void let_others_run(thi_stage_t *stage, thrum_coro_t *co)
+ * is left to do then (coroutine.c, I4). `alike`: by a wait, as most of those who are ready have done. (Yields are
+ * made at many places of a program, and right behind each is a return to there.) */
+static inline void let_others_run(thi_stage_t *stage, thrum_coro_t *co, bool alike)
 {
     thrum_loop_t *loop = stage->loop;
     thrum_coro_t *next = NULL;
@@ -95,7 +96,10 @@ static inline void let_others_run(thi_stage_t *stage, thrum_coro_t *co)
         *error = next->error;
     else
         next = &stage->self;
-    thi_coro_pass(stage, next);
+    if (alike)
+        thi_coro_pass_alike(stage, next);
+    else
+        thi_coro_pass(stage, next);
 }
 
 int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
@@ -104,7 +108,7 @@ int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
     if (deadline != THRUM_FOREVER) {
         if (!thi_deadlines_reserve(&loop->deadlines, loop->deadlines.count + 1)) {
             enqueue(loop, co); /* no memory to sleep in: it looks again and again */
-            let_others_run(stage, co);
+            let_others_run(stage, co, true);
             return thi_clock() >= deadline ? ETIMEDOUT : 0;
         }
         co->deadline = deadline;
@@ -112,7 +116,7 @@ int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
     }
     thi_coro_set_state(co, THI_CORO_BLOCKED);
     co->timed_out = false;
-    let_others_run(stage, co);
+    let_others_run(stage, co, true);
     if (co->timer != 0)
         thi_deadlines_remove(&stage->loop->deadlines, co);
     return co->timed_out ? ETIMEDOUT : 0;
@@ -130,7 +134,7 @@ void thrum_yield(void)
     if (THI_LIKELY(self != &stage->self &&
                    (loop->waiting != 0 || loop->turns == 0 || thi_port_has_post(loop->port)))) {
         enqueue(loop, self);
-        let_others_run(stage, self);
+        let_others_run(stage, self, false);
     } else if (loop->turns != 0) {
         loop->turns--;
     }
