@@ -268,6 +268,7 @@ struct thrum_loop {
     thrum_coro_t *youngest;
     size_t daemons;
     thi_deadlines_t deadlines;
+    thi_near_t near; /* empty but while the line runs */
     thi_port_t *port;
     int poller;     /* -1: none yet */
     uint8_t *armed; /* waitfd.c: by descriptor, the directions that the poller is to tell of */

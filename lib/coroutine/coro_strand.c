@@ -32,6 +32,24 @@ static int block(thi_strand_t *self, thrum_time_t deadline)
     return loop != NULL ? thi_loop_block(stage, co, deadline) : thi_thread_block(self, deadline);
 }
 
+/* Whether another coroutine of the loop runs next: then a wait may be near. */
+static bool stays(const thi_strand_t *self)
+{
+    const thrum_loop_t *loop = thi_stage->loop;
+    return loop != NULL && loop->waiting != 0 && loop->turns != 0 &&
+           thi_coro_of(self)->port == loop->port;
+}
+
+static int stay(thi_strand_t *self, thrum_time_t deadline)
+{
+    return thi_loop_block(thi_stage, thi_coro_of(self), deadline);
+}
+
+static void ready(thi_strand_t *strand)
+{
+    thi_loop_ready(thi_stage->loop, thi_coro_of(strand));
+}
+
 /* Until it has been left where the loop that it sleeps in will find it. Whoever sets `posted` does that for
  * all others; they may know of a later sleep. That may be in a loop of another port, or of the same one, used
  * again. */
@@ -90,6 +108,9 @@ const thi_strand_kind_t thi_coro_kind = {
     .block = block,
     .wake = thi_coro_wake,
     .passes_on = false,
+    .stays = stays,
+    .stay = stay,
+    .ready = ready,
     .relax = NULL,
     .describe = describe,
 };

@@ -179,6 +179,7 @@ static void run_line(thrum_loop_t *loop)
         if (loop->config.policy == THRUM_FEEDBACK)
             loop->since = thi_clock();
     }
+    thi_near_end(&loop->near);
 }
 
 static void cancel_coroutines(const thrum_loop_t *loop, bool all)
@@ -228,6 +229,7 @@ static int enter(thrum_loop_t *loop, thi_stage_t **stage)
         return EBUSY;
     thi_store_relaxed(&loop->stage, *stage);
     (*stage)->loop = loop;
+    thi_current.near = &loop->near;
     thi_coro_set_state(&(*stage)->self, THI_CORO_RESUMING);
     (*stage)->self.resumed = NULL;
     (*stage)->self.out = NULL;
@@ -241,6 +243,7 @@ static void leave(thi_stage_t *stage)
 {
     take_post(stage->loop);
     stage->loop = NULL;
+    thi_current.near = NULL;
     thi_coro_set_state(&stage->self, THI_CORO_RUNNING);
 }
 
