@@ -10,6 +10,7 @@
 #include "group_sim.c"
 #include "lot_sim.c"
 #include "mutex_sim.c"
+#include "near_sim.c"
 #include "once_sim.c"
 #include "pool_cancel_sim.c"
 #include "pool_sim.c"
@@ -138,3 +139,9 @@ SIM_BITE(61, "coro-no-look", "port.wakers_find_who_moves_between_loops_and_threa
 /* The waker has been trusted with a later wake-up, elsewhere, or in a port that is used again. */
 SIM_BITE(62, "coro-stays-late", "port.wakers_find_who_moves_between_loops_and_threads");
 SIM_BITE(63, "coro-port-again", "port.wakers_find_who_moves_between_loops");
+/* Who waited near a thread stays there when that goes to sleep. */
+SIM_BITE(64, "near-for-ever", "near.items_come_from_here_and_elsewhere");
+/* Who was cancelled while it was near is put to sleep. */
+SIM_BITE(65, "near-no-look", "near.who_is_cancelled_is_woken");
+/* Woken and out of time at once, it says the latter. */
+SIM_BITE(66, "near-eats-it", "near.a_wait_that_ends_otherwise_eats_no_item");
