@@ -74,7 +74,7 @@ static void account(thrum_loop_t *loop, thrum_coro_t *co)
 /* The current coroutine, which is BLOCKED or READY, lets others run; returns when it is its turn again. Nothing
  * is left to do then (coroutine.c, I4). `alike`: by a wait, as most of those who are ready have done. (Yields are
  * made at many places of a program, and right behind each is a return to there.) */
-static inline void let_others_run(thi_stage_t *stage, thrum_coro_t *co, bool alike)
+THI_INLINE void let_others_run(thi_stage_t *stage, thrum_coro_t *co, bool alike)
 {
     thrum_loop_t *loop = stage->loop;
     thrum_coro_t *next = NULL;

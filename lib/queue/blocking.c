@@ -58,26 +58,34 @@ static thi_unpark_t putters_order(thrum_queue_t *q, unsigned n)
         .key = q, .site = &thi_putters_site, .n = n, .settle = settle_putters, .arg = q};
 }
 
-/* Those that wait near this thread first: they came when nobody slept. Others' are not to be seen. */
-static thi_waiter_t *take(thrum_queue_t *q, bool getters, unsigned n, uint64_t marks)
+static thi_waiter_t *take_sleepers(thrum_queue_t *q, bool getters, unsigned n, uint64_t marks)
+{
+    unsigned count = 0;
+    thi_waiter_t *sleepers = NULL;
+    if ((marks & THI_WANTED) != 0 && n != 0) {
+        const thi_unpark_t order = getters ? getters_order(q, n) : putters_order(q, n);
+        sleepers = thi_lot_take(&order, &count);
+    }
+    thi_queue_tell(q);
+    return sleepers;
+}
+
+/* Those that wait near this thread come first: when they came nobody slept. Others' are not to be seen. */
+static inline thi_waiter_t *take(thrum_queue_t *q, bool getters, unsigned n, uint64_t marks)
 {
     unsigned count = 0;
     thi_waiter_t *first = NULL;
-    thi_waiter_t **end = &first;
     if ((marks & THI_NEAR) != 0) {
         first = thi_near_take(q, getters ? &thi_getters_site : &thi_putters_site, n, &count);
         if (count == 0)
             q->order->none_near(q, getters);
-        for (; *end != NULL; end = &(*end)->next) {
-        }
     }
-    if ((marks & THI_WANTED) != 0 && count < n) {
-        const thi_unpark_t order =
-            getters ? getters_order(q, n - count) : putters_order(q, n - count);
-        *end = thi_lot_take(&order, &count);
-    }
-    if ((marks & (THI_WANTED | THI_WATCHED)) != 0)
-        thi_queue_tell(q);
+    if (THI_LIKELY((marks & (THI_WANTED | THI_WATCHED)) == 0))
+        return first;
+    thi_waiter_t **end = &first;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = take_sleepers(q, getters, n - count, marks);
     return first;
 }
 

@@ -41,7 +41,7 @@ static void put_in(thi_near_t *near, thi_waiter_t *waiter, bool first)
     near->count++;
 }
 
-static void take_out(thi_near_t *near, thi_near_chain_t *chain, thi_waiter_t *waiter)
+static inline void take_out(thi_near_t *near, thi_near_chain_t *chain, thi_waiter_t *waiter)
 {
     *(waiter->prev != NULL ? &waiter->prev->next : &chain->head) = waiter->next;
     *(waiter->next != NULL ? &waiter->next->prev : &chain->tail) = waiter->prev;
@@ -52,28 +52,49 @@ static void take_out(thi_near_t *near, thi_near_chain_t *chain, thi_waiter_t *wa
  * Waking
  */
 
-thi_waiter_t *thi_near_take(const void *key, const thi_site_t *site, unsigned n, unsigned *count)
+static bool waits_at(const thi_waiter_t *waiter, const void *key, const thi_site_t *site)
 {
-    thi_near_t *near = thi_current.near;
+    return waiter->key == key && waiter->site == site;
+}
+
+static inline thi_waiter_t *take(thi_near_t *near, thi_near_chain_t *chain, thi_waiter_t *waiter)
+{
+    take_out(near, chain, waiter);
+    waiter->near = THI_NEAR_TAKEN;
+    waiter->next = NULL;
+    return waiter;
+}
+
+THI_NOINLINE static thi_waiter_t *take_some(thi_near_t *near, const void *key,
+                                            const thi_site_t *site, unsigned n, unsigned *count)
+{
     thi_waiter_t *first = NULL;
     thi_waiter_t **end = &first;
-    *count = 0;
-    if (near == NULL || near->count == 0)
-        return NULL;
     thi_near_chain_t *chain = chain_of(near, key);
     for (thi_waiter_t *waiter = chain->head, *next = NULL; waiter != NULL && *count < n;
          waiter = next) {
         next = waiter->next;
-        if (waiter->key != key || waiter->site != site)
+        if (!waits_at(waiter, key, site))
             continue;
-        take_out(near, chain, waiter);
-        waiter->near = THI_NEAR_TAKEN;
-        waiter->next = NULL;
-        *end = waiter;
+        *end = take(near, chain, waiter);
         end = &waiter->next;
         ++*count;
     }
     return first;
+}
+
+thi_waiter_t *thi_near_take(const void *key, const thi_site_t *site, unsigned n, unsigned *count)
+{
+    thi_near_t *near = thi_current.near;
+    *count = 0;
+    if (near == NULL || near->count == 0)
+        return NULL;
+    thi_near_chain_t *chain = chain_of(near, key);
+    thi_waiter_t *waiter = chain->head;
+    if (THI_UNLIKELY(n != 1 || waiter == NULL || !waits_at(waiter, key, site)))
+        return take_some(near, key, site, n, count);
+    *count = 1;
+    return take(near, chain, waiter);
 }
 
 void thi_near_finish(const thi_waiter_t *waiter)
