@@ -46,7 +46,8 @@ THRUM_BEGIN_DECLS
  * Order    FIFO: linearizable, so what one strand puts leaves in the order in which it put it. LIFO: the
  *          newest first. PRIORITY: the first by `compare`; equals leave in order of arrival.
  * Fairness Waiters are woken in order of arrival, but a caller that comes late may take an item or a
- *          place before the woken one runs.
+ *          place before the woken one runs. For other threads a coroutine has arrived once those have run that
+ *          were ready in its loop.
  * Progress FIFO: no lock while it is neither full nor empty (but for once in a segment of an unbounded
  *          one). A put or get that finds its neighbour of
  *          the ring interrupted in the middle of copying an item lets that one run on first. LIFO and

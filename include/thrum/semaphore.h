@@ -24,7 +24,8 @@ THRUM_BEGIN_DECLS
  * Ordering   A release is a release and an acquire that returns 0 an acquire, on one word: what was
  *            written before a release is visible to every acquire that takes a permit afterwards.
  * Fairness   Waiters are woken in order of arrival, but a caller that arrives late may take the
- *            permit before the woken one runs.
+ *            permit before the woken one runs. For other threads a coroutine has arrived once those
+ *            have run that were ready in its loop.
  * Context    Any strand. The waits are cancellation points, but a permit that is there is taken
  *            even by a cancelled strand. Releasing never waits. Not for signal handlers.
  * Lifetime   Holds no resources. A strand whose acquire returned 0 may free the semaphore at once,

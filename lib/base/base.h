@@ -20,6 +20,9 @@
 /* Kept out of a fast path, so that that needs no stack frame: every store before a locked instruction
  * has to drain first. */
 #define THI_NOINLINE __attribute__((noinline))
+
+/* For a fast path that is made once for each size of something: without, the compiler might share one. */
+#define THI_INLINE static inline __attribute__((always_inline))
 #define THI_CACHE_LINE 64
 
 #define THI_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))

@@ -34,6 +34,12 @@ void *thi_context_switch(thi_context_t *from, thi_context_t *to, void *value);
  * mispredicts a return that lies behind a switch. */
 int thi_context_switch_int(thi_context_t *from, thi_context_t *to, void *value);
 
+#ifndef THRUM_UCONTEXT
+/* As thi_context_switch, for who is called in the same way as who is left where it goes on: then the processor
+ * predicts the returns that lie behind the switch. */
+void *thi_context_pass(thi_context_t *from, thi_context_t *to, void *value);
+#endif
+
 /* Prepares a context that calls entry(context) on the stack from `low` to `high`, with the control words of the
  * caller. The value of the first switch to it gets lost. entry never returns. */
 #ifdef THRUM_UCONTEXT

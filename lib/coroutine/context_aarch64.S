@@ -13,13 +13,17 @@
     .text
     .globl thi_context_switch
     .globl thi_context_switch_int
+    .globl thi_context_pass
     .hidden thi_context_switch
     .hidden thi_context_switch_int
+    .hidden thi_context_pass
     .type thi_context_switch, %function
     .type thi_context_switch_int, %function
+    .type thi_context_pass, %function
     .p2align 6
 thi_context_switch: /* x0: from, x1: to, x2: value */
 thi_context_switch_int:
+thi_context_pass:
     .cfi_startproc
     sub sp, sp, #176
     .cfi_adjust_cfa_offset 176
@@ -65,6 +69,7 @@ thi_context_switch_int:
     .cfi_endproc
     .size thi_context_switch, .-thi_context_switch
     .size thi_context_switch_int, .-thi_context_switch_int
+    .size thi_context_pass, .-thi_context_pass
 
 /* Nobody comes back, so nothing is kept. */
     .globl thi_context_leave

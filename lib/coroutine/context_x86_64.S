@@ -5,8 +5,15 @@
  *        + 8   r15   + 16 r14   + 24 r13   + 32 r12   + 40 rbx   + 48 rbp
  *        + 56  where it goes on
  *
- * It is left by an indirect jump, not by a return: the processor predicts a return to the caller that this
- * stack does not have, and is wrong every time.
+ * The two ways to switch differ in how they go on. Processors predict returns by a stack of their own, of the
+ * calls that were made last, whatever stack those were made on.
+ *
+ *   thi_context_switch  an indirect jump: the processor would predict a return to the caller that this stack
+ *                       does not have, and be wrong every time.
+ *   thi_context_pass    a return. Who waits in a loop leaves from the same place of the same few chains of
+ *                       calls, so that the calls of the one who leaves predict the returns of the one who goes
+ *                       on: this one, and those behind it. After a jump each of them would be predicted as the
+ *                       one before it.
  *
  * The stack pointer changes once, at the end: all that is below it until then is in the red zone, which a
  * signal leaves alone, or on a stack where nobody runs. Addresses that do not follow from a stack pointer that
@@ -25,11 +32,12 @@
     .hidden thi_context_switch_int
     .type thi_context_switch, @function
     .type thi_context_switch_int, @function
-    .p2align 6
-thi_context_switch: /* rdi: from, rsi: to, rdx: value */
-thi_context_switch_int:
-    .cfi_startproc
-    endbr64
+    .globl thi_context_pass
+    .hidden thi_context_pass
+    .type thi_context_pass, @function
+
+/* rdi: from, rsi: to, rdx: value. Leaves in r9 what `to` has on its stack, in r8d the x87 control word as it is. */
+.macro keep
     fnstcw -52(%rsp)
     leaq -56(%rsp), %rcx
     movq (%rsi), %r9
@@ -42,7 +50,10 @@ thi_context_switch_int:
     movzwl 4(%rcx), %r8d
     movq %rcx, (%rdi)
     stmxcsr (%rcx)
-.Lgo_on: /* rsi: to, r9: what it has on its stack, rdx: value, r8d: the x87 control word as it is */
+.endm
+
+/* rdx: value. Leaves it in rax. 2: has to load the x87 control word and go back to 1. */
+.macro take_up
     .cfi_def_cfa %r9, 64
     .cfi_offset %rbp, -16
     .cfi_offset %rbx, -24
@@ -59,8 +70,31 @@ thi_context_switch_int:
     movq 32(%r9), %r12
     movq 40(%r9), %rbx
     movq 48(%r9), %rbp
-    movq 56(%r9), %rcx
     movq %rdx, %rax
+.endm
+
+    .p2align 6
+thi_context_pass:
+    .cfi_startproc
+    endbr64
+    keep
+    take_up
+    leaq 56(%r9), %rsp
+    ret
+2:  fldcw 4(%r9)
+    jmp 1b
+    .cfi_endproc
+    .size thi_context_pass, .-thi_context_pass
+
+    .p2align 6
+thi_context_switch:
+thi_context_switch_int:
+    .cfi_startproc
+    endbr64
+    keep
+.Lgo_on:
+    take_up
+    movq 56(%r9), %rcx
     leaq 64(%r9), %rsp
     notrack jmp *%rcx
 2:  fldcw 4(%r9)

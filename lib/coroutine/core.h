@@ -234,6 +234,14 @@ static inline bool thi_coro_takes_control(const thrum_coro_t *back, const thrum_
            (back->state == THI_CORO_RESUMING && back->resumed == co);
 }
 
+/* The same from where most of those wait who are to go on: see thi_context_pass. */
+static inline void thi_coro_pass_alike(thi_stage_t *stage, thrum_coro_t *to)
+{
+    thrum_coro_t *from = stage->current;
+    thi_coro_make_current(stage, to);
+    thi_fiber_pass(&from->fiber, &to->fiber);
+}
+
 /* Resumes a suspended one until it has ended. */
 void thi_coro_unwind(thi_stage_t *stage, thrum_coro_t *co);
 
@@ -317,6 +325,7 @@ struct thrum_loop {
     thrum_coro_t *youngest;
     size_t daemons;
     thi_deadlines_t deadlines;
+    thi_near_t near; /* empty but while the line runs */
     thi_port_t *port;
     int poller;     /* -1: none yet */
     uint8_t *armed; /* waitfd.c: by descriptor, the directions that the poller is to tell of */

@@ -32,6 +32,24 @@ static int block(thi_strand_t *self, thrum_time_t deadline)
     return loop != NULL ? thi_loop_block(stage, co, deadline) : thi_thread_block(self, deadline);
 }
 
+/* Whether another coroutine of the loop runs next: then a wait may be near. */
+static bool stays(const thi_strand_t *self)
+{
+    const thrum_loop_t *loop = thi_stage->loop;
+    return loop != NULL && loop->waiting != 0 && loop->turns != 0 &&
+           thi_coro_of(self)->port == loop->port;
+}
+
+static int stay(thi_strand_t *self, thrum_time_t deadline)
+{
+    return thi_loop_block(thi_stage, thi_coro_of(self), deadline);
+}
+
+static void ready(thi_strand_t *strand)
+{
+    thi_loop_ready(thi_stage->loop, thi_coro_of(strand));
+}
+
 /* NULL: it is in the caller's hand, for that port; or whose it is in somebody else's, who has seen this. */
 static thi_port_t *take_in_hand(thrum_coro_t *co, thi_port_t *port)
 {
@@ -103,6 +121,9 @@ const thi_strand_kind_t thi_coro_kind = {
     .block = block,
     .wake = thi_coro_wake,
     .passes_on = false,
+    .stays = stays,
+    .stay = stay,
+    .ready = ready,
     .relax = NULL,
     .describe = describe,
 };

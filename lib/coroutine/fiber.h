@@ -167,6 +167,17 @@ THI_FIBER_INLINE void *thi_fiber_switch(thi_fiber_t *from, thi_fiber_t *to, void
 #endif
 }
 
+/* The same between those who are called in the same way; see thi_context_pass. */
+THI_FIBER_INLINE void thi_fiber_pass(thi_fiber_t *from, thi_fiber_t *to)
+{
+#ifdef THI_FIBER_LANDS
+    (void)thi_fiber_switch(from, to, NULL);
+#else
+    thi_fiber_announce(from, to, false);
+    (void)thi_context_pass(&from->context, &to->context, NULL);
+#endif
+}
+
 /* The same for a function that returns an int; see thi_context_switch_int. */
 THI_FIBER_INLINE int thi_fiber_switch_int(thi_fiber_t *from, thi_fiber_t *to, void *value)
 {

@@ -62,19 +62,26 @@ void thi_loop_gives(thrum_loop_t *loop, const thrum_coro_t *next)
  * Passing control
  */
 
+static inline void hand_errno(thi_stage_t *stage, thrum_coro_t *from, const thrum_coro_t *to)
+{
+    int *error = stage->error;
+    from->error = *error;
+    *error = to->error;
+}
+
 /* To the next of the line, from the current coroutine, which is BLOCKED or READY. Nothing is left to do when it
  * is its turn again (coroutine.c, I3). */
 THI_FIBER_INLINE void pass_to(thi_stage_t *stage, thrum_coro_t *co, thrum_coro_t *next)
 {
-    int *error = stage->error;
-    co->error = *error;
-    *error = next->error;
+    hand_errno(stage, co, next);
     thi_coro_make_current(stage, next);
     (void)thi_fiber_switch(&co->fiber, &next->fiber, NULL);
 }
 
-/* The current coroutine, which is BLOCKED or READY, lets others run; returns when it is its turn again. */
-static void let_others_run(thi_stage_t *stage, thrum_coro_t *co)
+/* The current coroutine, which is BLOCKED or READY, lets others run; returns when it is its turn again. `alike`:
+ * by a wait, as most of those who are ready have done. (Yields are made at many places of a program, and right
+ * behind each is a return to there.) */
+static void let_others_run(thi_stage_t *stage, thrum_coro_t *co, bool alike)
 {
     thrum_loop_t *loop = stage->loop;
     thrum_coro_t *next = NULL;
@@ -90,11 +97,14 @@ static void let_others_run(thi_stage_t *stage, thrum_coro_t *co)
         thi_coro_set_state(co, THI_CORO_RUNNING);
         return;
     }
-    if (THI_LIKELY(next != NULL)) {
-        pass_to(stage, co, next);
-    } else {
+    if (THI_UNLIKELY(next == NULL)) {
         co->error = *stage->error;
         thi_coro_pass(stage, &stage->self);
+    } else if (alike) {
+        hand_errno(stage, co, next);
+        thi_coro_pass_alike(stage, next);
+    } else {
+        pass_to(stage, co, next);
     }
 }
 
@@ -104,7 +114,7 @@ int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
     if (deadline != THRUM_FOREVER) {
         if (!thi_deadlines_reserve(&loop->deadlines, loop->deadlines.count + 1)) {
             thi_line_enqueue(loop, co); /* no memory to sleep in: it looks again and again */
-            let_others_run(stage, co);
+            let_others_run(stage, co, true);
             return thi_clock() >= deadline ? ETIMEDOUT : 0;
         }
         co->deadline = deadline;
@@ -112,7 +122,7 @@ int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
     }
     thi_coro_set_state(co, THI_CORO_BLOCKED);
     co->timed_out = false;
-    let_others_run(stage, co);
+    let_others_run(stage, co, true);
     if (co->timer != 0)
         thi_deadlines_remove(&stage->loop->deadlines, co);
     return co->timed_out ? ETIMEDOUT : 0;
@@ -126,7 +136,7 @@ THI_NOINLINE static void yield_otherwise(thi_stage_t *stage)
     if (self != &stage->self &&
         (loop->waiting != 0 || loop->turns == 0 || thi_port_has_post(loop->port))) {
         thi_line_enqueue(loop, self);
-        let_others_run(stage, self);
+        let_others_run(stage, self, false);
     } else if (loop->turns != 0) {
         loop->turns--;
     }

@@ -46,6 +46,7 @@ static void begin_anew(thrum_loop_t *loop)
         loop->lines[level] = (thi_line_t){NULL, NULL};
     loop->waiting = 0;
     loop->deadlines.count = 0;
+    loop->near = (thi_near_t){0};
     if (loop->poller >= 0)
         thi_poller_close(loop->poller);
     if (loop->alarm >= 0)

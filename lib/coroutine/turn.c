@@ -181,6 +181,7 @@ static void run_line(thrum_loop_t *loop)
                 loop->since = thi_clock();
         }
     }
+    thi_near_end(&loop->near);
 }
 
 /* And whom it has resumed: it cannot end before that one yields or ends, which may wait for ever. */
@@ -241,6 +242,7 @@ static int enter(thrum_loop_t *loop, thi_stage_t **stage)
     thi_store_relaxed(&loop->stage, *stage);
     thi_port_wake_up(loop->port);
     (*stage)->loop = loop;
+    thi_current.near = &loop->near;
     thi_coro_set_state(&(*stage)->self, THI_CORO_RESUMING);
     (*stage)->self.resumed = NULL;
     (*stage)->self.out = NULL;
@@ -255,6 +257,7 @@ static void leave(thi_stage_t *stage)
     (void)thi_port_leave(stage->loop->port, false);
     take_post(stage->loop);
     stage->loop = NULL;
+    thi_current.near = NULL;
     thi_coro_set_state(&stage->self, THI_CORO_RUNNING);
 }
 

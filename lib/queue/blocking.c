@@ -58,22 +58,45 @@ static thi_unpark_t putters_order(thrum_queue_t *q, unsigned n)
         .key = q, .site = &thi_putters_site, .n = n, .settle = settle_putters, .arg = q};
 }
 
-thi_waiter_t *thi_queue_take_getters(thrum_queue_t *q, unsigned n)
+static thi_waiter_t *take_sleepers(thrum_queue_t *q, bool getters, unsigned n, uint64_t marks)
 {
     unsigned count = 0;
-    const thi_unpark_t order = getters_order(q, n);
-    thi_waiter_t *sleepers = thi_lot_take(&order, &count);
+    thi_waiter_t *sleepers = NULL;
+    if ((marks & THI_WANTED) != 0 && n != 0) {
+        const thi_unpark_t order = getters ? getters_order(q, n) : putters_order(q, n);
+        sleepers = thi_lot_take(&order, &count);
+    }
     thi_queue_tell(q);
     return sleepers;
 }
 
-thi_waiter_t *thi_queue_take_putters(thrum_queue_t *q, unsigned n)
+/* Those that wait near this thread come first: when they came nobody slept. Others' are not to be seen. */
+static inline thi_waiter_t *take(thrum_queue_t *q, bool getters, unsigned n, uint64_t marks)
 {
     unsigned count = 0;
-    const thi_unpark_t order = putters_order(q, n);
-    thi_waiter_t *sleepers = thi_lot_take(&order, &count);
-    thi_queue_tell(q);
-    return sleepers;
+    thi_waiter_t *first = NULL;
+    if ((marks & THI_NEAR) != 0) {
+        first = thi_near_take(q, getters ? &thi_getters_site : &thi_putters_site, n, &count);
+        if (count == 0)
+            q->order->none_near(q, getters);
+    }
+    if (THI_LIKELY((marks & (THI_WANTED | THI_WATCHED)) == 0))
+        return first;
+    thi_waiter_t **end = &first;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = take_sleepers(q, getters, n - count, marks);
+    return first;
+}
+
+thi_waiter_t *thi_queue_take_getters(thrum_queue_t *q, unsigned n, uint64_t marks)
+{
+    return take(q, true, n, marks & ~(uint64_t)THI_WATCHED); /* of a tail: that bit is SEALED */
+}
+
+thi_waiter_t *thi_queue_take_putters(thrum_queue_t *q, unsigned n, uint64_t marks)
+{
+    return take(q, false, n, marks);
 }
 
 void thi_queue_wake_all(thrum_queue_t *q)
@@ -81,9 +104,13 @@ void thi_queue_wake_all(thrum_queue_t *q)
     unsigned count = 0;
     const thi_unpark_t getters = getters_order(q, THI_ALL);
     const thi_unpark_t putters = putters_order(q, THI_ALL);
+    thi_waiter_t *near_getters = thi_near_take(q, &thi_getters_site, THI_ALL, &count);
+    thi_waiter_t *near_putters = thi_near_take(q, &thi_putters_site, THI_ALL, &count);
     thi_waiter_t *sleeping_getters = thi_lot_take(&getters, &count);
     thi_waiter_t *sleeping_putters = thi_lot_take(&putters, &count);
     thi_queue_tell(q);
+    thi_wait_finish_chain(near_getters);
+    thi_wait_finish_chain(near_putters);
     thi_wait_finish_chain(sleeping_getters);
     thi_wait_finish_chain(sleeping_putters);
 }
@@ -121,6 +148,10 @@ struct attempt {
 static size_t try_it(const struct attempt *a, int *why)
 {
     const thi_order_t *order = a->q->order;
+    if (THI_LIKELY(a->n == 1)) {
+        *why = a->in != NULL ? a->q->put_one(a->q, a->in) : a->q->get_one(a->q, a->out);
+        return *why == 0;
+    }
     return a->in != NULL ? order->put(a->q, a->in, a->n, why) : order->get(a->q, a->out, a->n, why);
 }
 
@@ -164,7 +195,7 @@ static size_t spin_for_it(const struct attempt *a, int *why)
 {
     thi_spin_t spin = thi_spin_begin();
     if (spin.left == 0)
-        return try_it(a, why);
+        return 0;
     const uint64_t gets = a->in == NULL ? a->q->order->puts(a->q) : 0;
     unsigned gap = first_gap(a, spin.self, gets);
     unsigned turns = 0;
@@ -186,8 +217,6 @@ static size_t spin_for_it(const struct attempt *a, int *why)
  * by it, as long as it has something to do; so a few turns before sleeping, fewer when they were in vain. */
 static size_t yield_for_it(const struct attempt *a, thi_strand_t *self, int *why)
 {
-    if (self->kind->relax == NULL || *why != EAGAIN)
-        return 0;
     const uint32_t turns = self->yields != 0 ? self->yields : YIELDS_MAX;
     size_t done = 0;
     for (uint32_t i = 0; i < turns && done == 0 && *why == EAGAIN; i++) {
@@ -209,8 +238,11 @@ static size_t wait_for_it(const struct attempt *a, thi_park_t *park, thrum_time_
         *why = ENOMEM;
         return 0;
     }
-    size_t done = spin_for_it(a, why);
-    if (done == 0)
+    size_t done = 0;
+    *why = EAGAIN; /* as the caller has just found */
+    if (self->kind->relax != NULL)
+        done = spin_for_it(a, why);
+    if (done == 0 && self->kind->relax != NULL && *why == EAGAIN)
         done = yield_for_it(a, self, why);
     while (done == 0 && *why == EAGAIN) {
         const int err = thi_lot_park(park, deadline);
@@ -229,6 +261,7 @@ size_t thi_queue_wait_put(thrum_queue_t *q, const void *items, size_t n, thrum_t
 {
     const struct attempt a = {.q = q, .in = items, .n = n};
     thi_park_t park = thi_queue_park_put(q);
+    park.near = q->order->near_to_put;
     return wait_for_it(&a, &park, deadline, why);
 }
 
@@ -236,5 +269,6 @@ size_t thi_queue_wait_get(thrum_queue_t *q, void *items, size_t n, thrum_time_t 
 {
     const struct attempt a = {.q = q, .out = items, .n = n};
     thi_park_t park = thi_queue_park_get(q);
+    park.near = q->order->near_to_get;
     return wait_for_it(&a, &park, deadline, why);
 }

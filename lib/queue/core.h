@@ -7,6 +7,7 @@
  *   queue.c        the public calls: arguments, the three forms
  *   blocking.c     putters and getters that sleep, and who wakes them
  *   fifo.c ring.c  FIFO: one ring, or a chain of them
+ *   chain.c        how that grows, and what becomes of rings that were drained
  *   inherited.c    FIFO in the child of a fork
  *   locked.c       LIFO and PRIORITY: a mutex around a store
  *   store.c heap.c what they keep their items in
@@ -36,6 +37,12 @@ typedef struct thi_order {
      * lock: nobody clears a mark while the queue is empty. */
     bool (*must_wait_to_put)(void *q);
     bool (*must_wait_to_get)(void *q);
+
+    /* Whether a put (get) may wait near its thread: it would have to wait, nobody sleeps, and the next get (put)
+     * will look for it. NULL: never. And the last: nobody was found. */
+    bool (*near_to_put)(void *q);
+    bool (*near_to_get)(void *q);
+    void (*none_near)(thrum_queue_t *q, bool getters);
 
     /* Under the same bucket: nobody sleeps any more. */
     void (*no_putters)(thrum_queue_t *q);
@@ -139,6 +146,18 @@ void thi_fifo_enlist(thrum_queue_t *q);
 void thi_fifo_delist(thrum_queue_t *q);
 void thi_fifo_after_fork(void); /* in the child */
 
+/* Of an unbounded one: the ring is full, so another one follows; it is drained, so the next is the first.
+ * Either may have been done already. 0, ENOMEM, ESHUTDOWN or EOWNERDEAD. */
+THI_COLD int thi_chain_grow(thrum_queue_t *q, thi_ring_t *full);
+THI_COLD int thi_chain_move_on(thrum_queue_t *q, const thi_ring_t *drained);
+void thi_chain_drop_first(thi_fifo_t *fifo); /* under growth: nothing more can be got from it */
+void thi_chain_end(const thi_fifo_t *fifo);
+
+static inline bool thi_fifo_is_bounded(const thrum_queue_t *q)
+{
+    return q->capacity != SIZE_MAX;
+}
+
 /* Somebody was interrupted between two instructions: a turn of waiting for him who has put into the place that a
  * get comes to, got from the one that a put comes to, or changes the chain. 0, or EOWNERDEAD: he was lost in a
  * fork. (Or ENOMEM.) */
@@ -170,10 +189,10 @@ size_t thi_heap_entry_size(size_t item_size);
 extern const thi_site_t thi_getters_site;
 extern const thi_site_t thi_putters_site;
 
-/* Who has put (got) n items and saw the mark takes up to n sleepers, and tells the descriptor, before it
- * lets go of the queue; and then wakes them with thi_wait_finish_chain. */
-THI_COLD thi_waiter_t *thi_queue_take_getters(thrum_queue_t *q, unsigned n);
-THI_COLD thi_waiter_t *thi_queue_take_putters(thrum_queue_t *q, unsigned n);
+/* Who has put (got) n items and saw `marks` (WANTED, NEAR, WATCHED of ring.h) takes up to n waiters, and tells
+ * the descriptor, before it lets go of the queue; and then wakes them with thi_wait_finish_chain. */
+THI_NOINLINE thi_waiter_t *thi_queue_take_getters(thrum_queue_t *q, unsigned n, uint64_t marks);
+THI_NOINLINE thi_waiter_t *thi_queue_take_putters(thrum_queue_t *q, unsigned n, uint64_t marks);
 
 /* Like put and get of the order, but wait instead of EAGAIN. */
 size_t thi_queue_wait_put(thrum_queue_t *q, const void *items, size_t n, thrum_time_t deadline,

@@ -1,204 +1,14 @@
 /*
- * FIFO: a bounded queue is one ring. An unbounded one is a chain of rings: puts go to the last; when
- * that is full it is sealed and a new one appended. Gets take from the first, until it is sealed and
- * drained. As long as the items fit into one ring, the chain is one ring and nothing is allocated.
- *
- *     first -> [drained, sealed] -> [sealed] -> [open] <- last
- *
- * Invariants
- *   I1  The chain changes under `growth` only. first and last only move on.
- *   I2  A ring is sealed when it has a next one, and only then; both are done under `growth`. It was full
- *       in its present life before.
- *   I3  Ring headers stay until the queue ends, since somebody may have read `first` or `last` long
- *       ago. Such a one finds nothing to get (drained for good) and no place to put (sealed), or a ring
- *       in a later life, whose indices are higher than any that it has seen (ring.h, I1). That it is
- *       the ring that it was before, says nothing: under `growth` one looks again.
- *   I4  The slots of a drained ring are given back only when all of them are free, that is when the
- *       last getter has copied its item out.
+ * FIFO: a bounded queue is one ring. An unbounded one is a chain of rings (chain.c): puts go to the last, gets
+ * take from the first. The labels of what first and last are read and written by stand there.
  */
 #include "queue/core.h"
 
-#define FIRST_SLOTS 256u /* of an unbounded queue: no more than that, and nothing is allocated */
-#define SEGMENT_MIN_SLOTS 512u /* the second ring */
-#define SEGMENT_BYTES (512u * 1024u)
 #ifdef THRUM_SIM
-#undef FIRST_SLOTS
-#undef SEGMENT_MIN_SLOTS
-#undef SEGMENT_BYTES
 #define FIRST_SLOTS 2u
-#define SEGMENT_MIN_SLOTS 2u
-#define SEGMENT_BYTES 64u
+#else
+#define FIRST_SLOTS 256u /* of an unbounded queue: no more than that, and nothing is allocated */
 #endif
-
-static bool is_bounded(const thrum_queue_t *q)
-{
-    return q->capacity != SIZE_MAX;
-}
-
-/* ------------------------------------------------------------------------------------------------
- * The chain
- */
-
-static size_t segment_slots(const thrum_queue_t *q, size_t before)
-{
-    const size_t largest = SEGMENT_BYTES / thi_slot_size(q->item_size);
-    size_t slots = SEGMENT_MIN_SLOTS;
-    while (slots <= before && slots * 2 <= largest)
-        slots *= 2;
-    return slots;
-}
-
-/* A new ring with a header before its slots, on pages of its own. */
-static thi_ring_t *map_segment(const thrum_queue_t *q, size_t slots)
-{
-    const size_t bytes = slots * thi_slot_size(q->item_size);
-    unsigned char *pages = thi_pages_map(THI_PAGE + bytes);
-    if (pages == NULL)
-        return NULL;
-    thi_ring_t *ring = (thi_ring_t *)(void *)pages;
-    thi_ring_begin(ring, pages + THI_PAGE, slots);
-    ring->bytes = bytes;
-    return ring;
-}
-
-/* Under growth: a ring to go on with, NULL when there is no memory. */
-static thi_ring_t *fresh_segment(thrum_queue_t *q)
-{
-    thi_fifo_t *fifo = &q->fifo;
-    thi_ring_t **from = fifo->spare != NULL ? &fifo->spare : &fifo->empty;
-    thi_ring_t *ring = *from;
-    if (ring == NULL)
-        return map_segment(q, segment_slots(q, fifo->last->capacity));
-    *from = ring->next;
-    thi_ring_renew(ring, from == &fifo->empty);
-    return ring;
-}
-
-/* Under growth: no more puts into the ring. False: it is closed. */
-static bool seal(thi_ring_t *ring, uint64_t *tail)
-{
-    *tail = thi_load_relaxed(&ring->tail);
-    do {
-        if ((*tail & THI_CLOSED) != 0)
-            return false;
-    } while (!thi_cas_relaxed(&ring->tail, tail, *tail | THI_SEALED));
-    return true;
-}
-
-/* Under growth: gives the ring its place in the count of items, and the marks that are to go on. It is
- * sealed until it is the last one: an item that somebody who knew the ring from an earlier life put into
- * it before would not be counted. */
-static void prepare_after(thrum_queue_t *q, thi_ring_t *ring, uint64_t puts, bool wanted)
-{
-    const uint64_t index = thi_load_relaxed(&ring->tail) & ~THI_MARKS;
-    const bool watched = q->fifo.watched != 0;
-    const uint64_t behind = THI_PLANT("queue-not-behind") ? 0 : THI_BEHIND;
-    if (THI_PLANT("queue-mark-left-behind"))
-        wanted = false;
-    thi_store_relaxed(&ring->before, puts - thi_ring_count(ring, index));
-    /* R3: release; pairs with A3: who sees an index of this life sees where its count begins. */
-    thi_store_release(&ring->head, index | behind | (watched ? THI_WATCHED : 0));
-    thi_store_release(&ring->tail, index | THI_SEALED | (wanted || watched ? THI_WANTED : 0));
-}
-
-/* Under growth: the ring is the last one and, now, full. */
-static bool is_last_and_full(const thrum_queue_t *q, const thi_ring_t *ring)
-{
-    uint64_t head = 0;
-    return q->fifo.last == ring && thi_ring_is_full(ring, thi_load_relaxed(&ring->tail), &head);
-}
-
-/* Under growth: the ring is full, so another one follows. 0, ENOMEM, or ESHUTDOWN. */
-static int append(thrum_queue_t *q, thi_ring_t *full)
-{
-    thi_fifo_t *fifo = &q->fifo;
-    uint64_t tail = 0;
-    thi_ring_t *ring = fresh_segment(q);
-    if (ring == NULL)
-        return ENOMEM;
-    if (!seal(full, &tail)) {
-        ring->next = fifo->spare;
-        fifo->spare = ring;
-        return ESHUTDOWN;
-    }
-    prepare_after(q, ring, full->before + thi_ring_count(full, tail), (tail & THI_WANTED) != 0);
-    full->next = ring;
-    thi_store_release(&fifo->last, ring); /* R1: release; pairs with A1 */
-    thi_fetch_and_release(&ring->tail, ~(uint64_t)THI_SEALED);
-    return 0;
-}
-
-THI_COLD static int grow(thrum_queue_t *q, thi_ring_t *full)
-{
-    int err = thi_mutex_acquire(&q->fifo.growth, THRUM_FOREVER);
-    if (err != 0)
-        return err;
-    if (is_last_and_full(q, full))
-        err = append(q, full);
-    thi_mutex_release(&q->fifo.growth);
-    return err;
-}
-
-/* Under growth: where a quiet ring is kept. One is enough for the next growth; of the others the pages go,
- * if the system takes them. What it leaves can be used again as it is. */
-static thi_ring_t **shelf_for(thi_fifo_t *fifo, thi_ring_t *ring)
-{
-    const bool spare = fifo->spare == NULL || !thi_pages_forget(ring->slots, ring->bytes);
-    return spare ? &fifo->spare : &fifo->empty;
-}
-
-/* Under growth: puts away what was given back by its last getter. */
-static void tidy(thrum_queue_t *q)
-{
-    thi_fifo_t *fifo = &q->fifo;
-    for (thi_ring_t **link = &fifo->retired; *link != NULL;) {
-        thi_ring_t *ring = *link;
-        if (!thi_ring_is_quiet(ring, q->item_size)) {
-            link = &ring->next;
-            continue;
-        }
-        *link = ring->next;
-        thi_ring_t **to = shelf_for(fifo, ring);
-        ring->next = *to;
-        *to = ring;
-    }
-}
-
-/* Under growth: the first ring has nothing more to get; the next one becomes the first. */
-static void drop_first(thi_fifo_t *fifo)
-{
-    thi_ring_t *drained = fifo->first;
-    thi_ring_t *next = drained != NULL ? drained->next : NULL;
-    if (next == NULL) /* never, in a chain that is whole (I2) */
-        return;
-    thi_store_release(&fifo->first, next); /* R2: release; pairs with A2 */
-    /* Only now: what is got from it is counted by who looks at the first ring. */
-    thi_fetch_and_relaxed(&next->head, ~(uint64_t)THI_BEHIND);
-    if (drained != &fifo->only) {
-        drained->next = fifo->retired;
-        fifo->retired = drained;
-    }
-}
-
-/* Under growth. That a ring was seen drained says nothing: it may be in another life by now. */
-static bool is_drained(const thi_ring_t *ring)
-{
-    const uint64_t tail = thi_load_relaxed(&ring->tail);
-    return (tail & THI_SEALED) != 0 && thi_ring_same(thi_load_relaxed(&ring->head), tail);
-}
-
-THI_COLD static int move_on(thrum_queue_t *q, const thi_ring_t *drained)
-{
-    const int err = thi_mutex_acquire(&q->fifo.growth, THRUM_FOREVER);
-    if (err != 0)
-        return err;
-    if (q->fifo.first == drained && (is_drained(drained) || THI_PLANT("queue-old-ring"))) {
-        drop_first(&q->fifo);
-        tidy(q);
-    }
-    thi_mutex_release(&q->fifo.growth);
-    return 0;
-}
 
 /* ------------------------------------------------------------------------------------------------
  * Putting and getting. Inlined once for each size of item that has a fast path.
@@ -215,8 +25,8 @@ THI_COLD static int put_again(thrum_queue_t *q, thi_ring_t *ring, uint64_t tail,
 {
     if (why == THI_STALLED)
         return thi_fifo_let_get(q, ring, tail, turns);
-    if (why == EAGAIN && !is_bounded(q))
-        return grow(q, ring);
+    if (why == EAGAIN && !thi_fifo_is_bounded(q))
+        return thi_chain_grow(q, ring);
     if (why == ESHUTDOWN && (tail & THI_CLOSED) == 0) /* sealed: last moves on */
         return thi_fifo_let_change(q, turns);
     return why;
@@ -230,7 +40,7 @@ static inline size_t put_items(thrum_queue_t *q, const void *items, size_t n, si
     thi_ring_t *ring = NULL;
     size_t count = 0;
     for (;;) {
-        ring = thi_load_acquire(&q->fifo.last); /* A1: acquire; pairs with R1 */
+        ring = thi_load_acquire(&q->fifo.last); /* A1: acquire; pairs with R1 of chain.c */
         count = thi_ring_claim_put(ring, n < ring->capacity ? n : ring->capacity, item_size, &tail,
                                    why);
         if (THI_LIKELY(count != 0))
@@ -240,8 +50,8 @@ static inline size_t put_items(thrum_queue_t *q, const void *items, size_t n, si
             return 0;
     }
     thi_waiter_t *sleepers = NULL;
-    if (THI_UNLIKELY((tail & THI_WANTED) != 0) && !THI_PLANT("queue-late-look"))
-        sleepers = thi_queue_take_getters(q, (unsigned)count);
+    if (THI_UNLIKELY((tail & (THI_WANTED | THI_NEAR)) != 0) && !THI_PLANT("queue-late-look"))
+        sleepers = thi_queue_take_getters(q, (unsigned)count, tail);
     uint64_t at = tail;
     const unsigned char *item = items;
     for (size_t i = 0; i < count; i++, item += item_size) {
@@ -251,7 +61,7 @@ static inline size_t put_items(thrum_queue_t *q, const void *items, size_t n, si
         at = next;
     }
     if (THI_PLANT("queue-late-look") && (thi_load_relaxed(&ring->tail) & THI_WANTED) != 0)
-        sleepers = thi_queue_take_getters(q, (unsigned)count);
+        sleepers = thi_queue_take_getters(q, (unsigned)count, THI_WANTED);
     if (THI_UNLIKELY(sleepers != NULL))
         thi_wait_finish_chain(sleepers);
     return count;
@@ -264,7 +74,7 @@ THI_COLD static int get_again(thrum_queue_t *q, thi_ring_t *ring, uint64_t head,
         return thi_fifo_let_change(q, turns);
     if (why == THI_STALLED)
         return thi_fifo_let_put(q, ring, head, turns);
-    return why == ENODATA ? move_on(q, ring) : why;
+    return why == ENODATA ? thi_chain_move_on(q, ring) : why;
 }
 
 static inline size_t get_items(thrum_queue_t *q, void *items, size_t n, size_t item_size, int *why)
@@ -274,7 +84,7 @@ static inline size_t get_items(thrum_queue_t *q, void *items, size_t n, size_t i
     thi_ring_t *ring = NULL;
     size_t count = 0;
     for (;;) {
-        ring = thi_load_acquire(&q->fifo.first); /* A2: acquire; pairs with R2 */
+        ring = thi_load_acquire(&q->fifo.first); /* A2: acquire; pairs with R2 of chain.c */
         count = thi_ring_claim_get(ring, n < ring->capacity ? n : ring->capacity, item_size, &head,
                                    why);
         if (THI_LIKELY(count != 0))
@@ -284,8 +94,8 @@ static inline size_t get_items(thrum_queue_t *q, void *items, size_t n, size_t i
             return 0;
     }
     thi_waiter_t *sleepers = NULL;
-    if (THI_UNLIKELY((head & (THI_WANTED | THI_WATCHED)) != 0))
-        sleepers = thi_queue_take_putters(q, (unsigned)count);
+    if (THI_UNLIKELY((head & (THI_WANTED | THI_WATCHED | THI_NEAR)) != 0))
+        sleepers = thi_queue_take_putters(q, (unsigned)count, head);
     uint64_t at = head;
     unsigned char *item = items;
     for (size_t i = 0; i < count; i++, item += item_size) {
@@ -299,24 +109,6 @@ static inline size_t get_items(thrum_queue_t *q, void *items, size_t n, size_t i
     return count;
 }
 
-#define FAST_PATHS(name, item_size)                                                                \
-    static int put_##name(thrum_queue_t *q, const void *item)                                      \
-    {                                                                                              \
-        int why = 0;                                                                               \
-        return THI_LIKELY(put_items(q, item, 1, (item_size), &why) != 0) ? 0 : why;                \
-    }                                                                                              \
-    static int get_##name(thrum_queue_t *q, void *item)                                            \
-    {                                                                                              \
-        int why = 0;                                                                               \
-        return THI_LIKELY(get_items(q, item, 1, (item_size), &why) != 0) ? 0 : why;                \
-    }
-
-FAST_PATHS(4, 4)
-FAST_PATHS(8, 8)
-FAST_PATHS(16, 16)
-FAST_PATHS(32, 32) /* the tasks of a thread pool */
-FAST_PATHS(any, q->item_size)
-
 static size_t put_many(thrum_queue_t *q, const void *items, size_t n, int *why)
 {
     switch (q->item_size) {
@@ -326,6 +118,8 @@ static size_t put_many(thrum_queue_t *q, const void *items, size_t n, int *why)
         return put_items(q, items, n, 8, why);
     case 16:
         return put_items(q, items, n, 16, why);
+    case 32:
+        return put_items(q, items, n, 32, why);
     default:
         return put_items(q, items, n, q->item_size, why);
     }
@@ -340,10 +134,79 @@ static size_t get_many(thrum_queue_t *q, void *items, size_t n, int *why)
         return get_items(q, items, n, 8, why);
     case 16:
         return get_items(q, items, n, 16, why);
+    case 32:
+        return get_items(q, items, n, 32, why);
     default:
         return get_items(q, items, n, q->item_size, why);
     }
 }
+
+THI_NOINLINE static int put_one_again(thrum_queue_t *q, const void *item)
+{
+    int why = 0;
+    return put_many(q, item, 1, &why) != 0 ? 0 : why;
+}
+
+THI_NOINLINE static int get_one_again(thrum_queue_t *q, void *item)
+{
+    int why = 0;
+    return get_many(q, item, 1, &why) != 0 ? 0 : why;
+}
+
+/* One item, where nothing stands in the way; else as many. */
+THI_INLINE int put_item(thrum_queue_t *q, const void *item, size_t item_size)
+{
+    uint64_t tail = 0;
+    uint32_t *slot = NULL;
+    uint32_t turn = 0;
+    thi_ring_t *ring = thi_load_acquire(&q->fifo.last); /* A1 */
+    if (THI_UNLIKELY(!thi_ring_claim_one_put(ring, item_size, &tail, &slot, &turn)))
+        return put_one_again(q, item);
+    thi_waiter_t *sleepers = NULL;
+    if (THI_UNLIKELY((tail & (THI_WANTED | THI_NEAR)) != 0) && !THI_PLANT("queue-late-look"))
+        sleepers = thi_queue_take_getters(q, 1, tail);
+    copy_item(thi_slot_data(slot, item_size), item, item_size);
+    thi_store_release(slot, turn); /* R1 of ring.h */
+    if (THI_PLANT("queue-late-look") && (thi_load_relaxed(&ring->tail) & THI_WANTED) != 0)
+        sleepers = thi_queue_take_getters(q, 1, THI_WANTED);
+    if (THI_UNLIKELY(sleepers != NULL))
+        thi_wait_finish_chain(sleepers);
+    return 0;
+}
+
+THI_INLINE int get_item(thrum_queue_t *q, void *item, size_t item_size)
+{
+    uint64_t head = 0;
+    uint32_t *slot = NULL;
+    uint32_t turn = 0;
+    thi_ring_t *ring = thi_load_acquire(&q->fifo.first); /* A2 */
+    if (THI_UNLIKELY(!thi_ring_claim_one_get(ring, item_size, &head, &slot, &turn)))
+        return thi_ring_says_empty(ring, head) ? EAGAIN : get_one_again(q, item);
+    thi_waiter_t *sleepers = NULL;
+    if (THI_UNLIKELY((head & (THI_WANTED | THI_WATCHED | THI_NEAR)) != 0))
+        sleepers = thi_queue_take_putters(q, 1, head);
+    copy_item(item, thi_slot_data(slot, item_size), item_size);
+    thi_store_release(slot, turn); /* R2 of ring.h */
+    if (THI_UNLIKELY(sleepers != NULL))
+        thi_wait_finish_chain(sleepers);
+    return 0;
+}
+
+#define FAST_PATHS(name, item_size)                                                                \
+    static int put_##name(thrum_queue_t *q, const void *item)                                      \
+    {                                                                                              \
+        return put_item(q, item, (item_size));                                                     \
+    }                                                                                              \
+    static int get_##name(thrum_queue_t *q, void *item)                                            \
+    {                                                                                              \
+        return get_item(q, item, (item_size));                                                     \
+    }
+
+FAST_PATHS(4, 4)
+FAST_PATHS(8, 8)
+FAST_PATHS(16, 16)
+FAST_PATHS(32, 32) /* the tasks of a thread pool */
+FAST_PATHS(any, q->item_size)
 
 /* ------------------------------------------------------------------------------------------------
  * Sleepers, closing
@@ -352,7 +215,7 @@ static size_t get_many(thrum_queue_t *q, void *items, size_t n, int *why)
 static bool must_wait_to_put(void *arg)
 {
     thrum_queue_t *q = arg;
-    if (!is_bounded(q))
+    if (!thi_fifo_is_bounded(q))
         return false;
     thi_ring_t *ring = &q->fifo.only;
     const uint64_t tail = thi_load_relaxed(&ring->tail);
@@ -383,6 +246,41 @@ static bool must_wait_to_get(void *arg)
     /* The ring can have been retired and come back as another than the first since it was looked up. */
     return thi_load_acquire(&q->fifo.first) == ring &&
            (thi_load_relaxed(&ring->head) & (THI_ENDED | THI_BEHIND)) == 0;
+}
+
+/* Relaxed: what it finds out is found out again before anybody sleeps. */
+static bool near_to_put(void *arg)
+{
+    thrum_queue_t *q = arg;
+    thi_ring_t *ring = &q->fifo.only;
+    const uint64_t tail = thi_load_relaxed(&ring->tail);
+    uint64_t head = 0;
+    do {
+        if (!thi_fifo_is_bounded(q) || (tail & THI_CLOSED) != 0 ||
+            !thi_ring_is_full(ring, tail, &head) || (head & THI_WANTED) != 0)
+            return false;
+    } while ((head & THI_NEAR) == 0 && !thi_cas_relaxed(&ring->head, &head, head | THI_NEAR));
+    return true;
+}
+
+static bool near_to_get(void *arg)
+{
+    const thrum_queue_t *q = arg;
+    thi_ring_t *ring = thi_load_acquire(&q->fifo.first); /* A2 */
+    const uint64_t head = thi_load_relaxed(&ring->head);
+    uint64_t tail = 0;
+    do {
+        if ((head & (THI_ENDED | THI_BEHIND)) != 0 || !thi_ring_is_empty(ring, head, &tail) ||
+            (tail & (THI_CLOSED | THI_SEALED | THI_WANTED)) != 0)
+            return false;
+    } while ((tail & THI_NEAR) == 0 && !thi_cas_relaxed(&ring->tail, &tail, tail | THI_NEAR));
+    return true;
+}
+
+static void none_near(thrum_queue_t *q, bool getters)
+{
+    thi_ring_t *ring = thi_load_acquire(&q->fifo.last); /* A1; of a bounded queue the only one */
+    thi_fetch_and_relaxed(getters ? &ring->tail : &ring->head, ~(uint64_t)THI_NEAR);
 }
 
 static void no_putters(thrum_queue_t *q)
@@ -449,7 +347,7 @@ static uint64_t end_gets(thi_fifo_t *fifo)
     for (thi_ring_t *ring = fifo->first; ring != NULL; ring = ring->next)
         dropped += end_ring(ring);
     while (fifo->first != fifo->last)
-        drop_first(fifo);
+        thi_chain_drop_first(fifo);
     return dropped;
 }
 
@@ -484,7 +382,7 @@ static int watch(thrum_queue_t *q)
 
 size_t thi_fifo_first_slots(const thrum_queue_t *q)
 {
-    return is_bounded(q) ? q->capacity : FIRST_SLOTS;
+    return thi_fifo_is_bounded(q) ? q->capacity : FIRST_SLOTS;
 }
 
 void thi_fifo_begin(thrum_queue_t *q, unsigned char *slots, size_t slots_count)
@@ -517,22 +415,10 @@ void thi_fifo_begin(thrum_queue_t *q, unsigned char *slots, size_t slots_count)
     }
 }
 
-static void unmap_all(const thi_fifo_t *fifo, thi_ring_t *ring)
-{
-    for (thi_ring_t *next = NULL; ring != NULL; ring = next) {
-        next = ring->next;
-        if (ring != &fifo->only)
-            thi_pages_unmap(ring, THI_PAGE + ring->bytes);
-    }
-}
-
 static void end(thrum_queue_t *q)
 {
     thi_fifo_delist(q);
-    unmap_all(&q->fifo, q->fifo.first);
-    unmap_all(&q->fifo, q->fifo.retired);
-    unmap_all(&q->fifo, q->fifo.spare);
-    unmap_all(&q->fifo, q->fifo.empty);
+    thi_chain_end(&q->fifo);
 }
 
 const thi_order_t thi_fifo_order = {
@@ -540,6 +426,9 @@ const thi_order_t thi_fifo_order = {
     .get = get_many,
     .must_wait_to_put = must_wait_to_put,
     .must_wait_to_get = must_wait_to_get,
+    .near_to_put = near_to_put,
+    .near_to_get = near_to_get,
+    .none_near = none_near,
     .no_putters = no_putters,
     .no_getters = no_getters,
     .close = close_fifo,

@@ -79,7 +79,7 @@ static size_t put(thrum_queue_t *q, const void *items, size_t n, int *why)
         thi_store_release(&l->puts, l->puts + room);
         /* Relaxed: the mutex orders it for other puts and gets, the bucket for sleepers. */
         if (THI_UNLIKELY((thi_fetch_add_relaxed(&l->level, room * ONE) & GETTERS) != 0))
-            sleepers = thi_queue_take_getters(q, (unsigned)room);
+            sleepers = thi_queue_take_getters(q, (unsigned)room, THI_WANTED);
     }
     thi_mutex_release(&l->mutex);
     if (THI_PLANT("queue-locked-late-look") && thi_load_relaxed(&l->level) == 0)
@@ -113,7 +113,7 @@ static size_t get(thrum_queue_t *q, void *items, size_t n, int *why)
             thi_store_shrink(&l->store, before - there);
         const uint64_t level = thi_fetch_sub_relaxed(&l->level, there * ONE);
         if (THI_UNLIKELY((level & PUTTERS) != 0 || l->watched != 0))
-            sleepers = thi_queue_take_putters(q, (unsigned)there);
+            sleepers = thi_queue_take_putters(q, (unsigned)there, THI_WANTED);
     }
     thi_mutex_release(&l->mutex);
     thi_wait_finish_chain(sleepers);

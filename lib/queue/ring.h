@@ -5,7 +5,7 @@
  * A ring of slots, used by many putters and many getters at once. After D. Vyukov's bounded MPMC queue
  * (2010) and crossbeam's stamps with laps; what is added are the marks.
  *
- *   index   63        4+bits  4+bits-1       4   3   0         head: where the next get takes
+ *   index   63        5+bits  5+bits-1       5   4   0         head: where the next get takes
  *          +----------------+-----------------+-------+         tail: where the next put goes
  *          |      lap       |    position     | marks |
  *          +----------------+-----------------+-------+
@@ -23,7 +23,9 @@
  *                  while somebody sleeps.
  *          CLOSED  no more puts.
  *          SEALED  no more puts here: they go to the next ring.
- *   head   WANTED  putters sleep; as above.
+ *          NEAR    getters may wait near a thread: to be looked for before those that sleep. May be set for
+ *                  nobody, and clear while some do, whom it costs time.
+ *   head   WANTED  putters sleep; as above. NEAR likewise.
  *          ENDED   no more gets.
  *          WATCHED somebody wants to hear when the ring is emptied.
  *          BEHIND  gets take from another ring before they come to this one.
@@ -45,8 +47,9 @@
 #define THI_ENDED 2u
 #define THI_WATCHED 4u
 #define THI_BEHIND 8u
+#define THI_NEAR 16u
 
-#define THI_MARK_BITS 4
+#define THI_MARK_BITS 5
 #define THI_ONE (UINT64_C(1) << THI_MARK_BITS)
 #define THI_MARKS (THI_ONE - 1)
 
@@ -105,7 +108,7 @@ static inline uint64_t thi_ring_count(const thi_ring_t *ring, uint64_t index)
 }
 
 /* The index of the next item; the marks stay. */
-static inline uint64_t thi_ring_next(const thi_ring_t *ring, uint64_t index)
+THI_INLINE uint64_t thi_ring_next(const thi_ring_t *ring, uint64_t index)
 {
     const uint64_t next = index + THI_ONE;
     /* A capacity that is a power of two carries into the lap by itself: its limit lies outside. */
@@ -141,13 +144,13 @@ static inline uint32_t thi_ring_turn(const thi_ring_t *ring, uint64_t index)
     return (uint32_t)(thi_ring_lap(ring, index) << 1) - thi_ring_first_turn(ring);
 }
 
-static inline uint32_t *thi_ring_slot(const thi_ring_t *ring, uint64_t index, size_t item_size)
+THI_INLINE uint32_t *thi_ring_slot(const thi_ring_t *ring, uint64_t index, size_t item_size)
 {
     return (uint32_t *)(void *)(ring->slots +
                                 thi_ring_position(ring, index) * thi_slot_size(item_size));
 }
 
-static inline void *thi_slot_data(uint32_t *slot, size_t item_size)
+THI_INLINE void *thi_slot_data(uint32_t *slot, size_t item_size)
 {
     return (unsigned char *)slot + thi_slot_item(item_size);
 }
@@ -216,6 +219,20 @@ static inline size_t thi_ring_claim_put(thi_ring_t *ring, size_t n, size_t item_
     }
 }
 
+/* The same for one place, and when nothing stands in the way (false: claim_put knows what): its slot, and the
+ * turn to publish there. */
+THI_INLINE bool thi_ring_claim_one_put(thi_ring_t *ring, size_t item_size, uint64_t *at,
+                                       uint32_t **slot, uint32_t *turn)
+{
+    uint64_t tail = thi_load_relaxed(&ring->tail);
+    *slot = thi_ring_slot(ring, tail, item_size);
+    *turn = thi_ring_turn(ring, tail) + 1;
+    *at = tail;
+    return THI_LIKELY((tail & (THI_CLOSED | THI_SEALED)) == 0 &&
+                      thi_load_acquire(*slot) + 1 == *turn &&                          /* A1 */
+                      thi_cas_relaxed(&ring->tail, &tail, thi_ring_next(ring, tail))); /* C1 */
+}
+
 static inline void thi_ring_publish(thi_ring_t *ring, uint64_t at, size_t item_size)
 {
     /* R1: release; pairs with A2. The last touch (I2). */
@@ -271,6 +288,27 @@ static inline size_t thi_ring_claim_get(thi_ring_t *ring, size_t n, size_t item_
         if (THI_LIKELY(thi_cas_relaxed(&ring->head, &head, after)))
             return there;
     }
+}
+
+/* As claim_one_put: the turn to release the slot with. */
+THI_INLINE bool thi_ring_claim_one_get(thi_ring_t *ring, size_t item_size, uint64_t *at,
+                                       uint32_t **slot, uint32_t *turn)
+{
+    uint64_t head = thi_load_relaxed(&ring->head);
+    *slot = thi_ring_slot(ring, head, item_size);
+    *turn = thi_ring_turn(ring, head) + 2;
+    *at = head;
+    return THI_LIKELY((head & (THI_ENDED | THI_BEHIND)) == 0 &&
+                      thi_load_acquire(*slot) + 1 == *turn &&                          /* A2 */
+                      thi_cas_relaxed(&ring->head, &head, thi_ring_next(ring, head))); /* C2 */
+}
+
+/* Whether the ring was empty, and open, when its head was `head`: as claim_get finds it. */
+static inline bool thi_ring_says_empty(const thi_ring_t *ring, uint64_t head)
+{
+    uint64_t tail = 0;
+    return (head & (THI_ENDED | THI_BEHIND)) == 0 && thi_ring_is_empty(ring, head, &tail) &&
+           (tail & (THI_CLOSED | THI_SEALED)) == 0 && thi_load_relaxed(&ring->head) == head;
 }
 
 static inline void thi_ring_release(thi_ring_t *ring, uint64_t at, size_t item_size)

@@ -306,6 +306,8 @@ int thi_lot_park(thi_park_t *park, thrum_time_t deadline)
     thi_strand_t *self = thi_self();
     if (self == NULL)
         return ENOMEM;
+    if (park->near != NULL && thi_near_may(self, park))
+        return thi_near_park(self, park, deadline);
     thi_wait_t wait;
     thi_waiter_t waiter;
     thi_wait_init(&wait, self);
@@ -328,7 +330,7 @@ int thi_lot_park(thi_park_t *park, thrum_time_t deadline)
 
 unsigned thi_park_count(const void *key)
 {
-    unsigned count = 0;
+    unsigned count = thi_near_count(key);
     struct bucket *bucket = lock_key(key);
     for (const thi_waiter_t *waiter = bucket->head; waiter != NULL; waiter = waiter->next)
         count += waiter->key == key;

@@ -33,7 +33,7 @@ int thrum_sleep_until(thrum_time_t deadline)
     thi_strand_waits(self, &sleep_site, NULL);
     while (err == 0 && !thi_strand_cancelled(self))
         err = thi_strand_park(self, deadline); /* 0: a stray permit, or cancelled */
-    thi_strand_waits(self, NULL, NULL);
+    thi_strand_waited(self);
     return err == ETIMEDOUT ? 0 : ECANCELED;
 }
 

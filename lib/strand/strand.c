@@ -5,8 +5,8 @@
  *            EMPTY --unpark--> NOTIFIED --park (at once)--> EMPTY
  *
  * Invariants
- *   I1  Only the strand itself writes EMPTY and PARKED; everybody else writes only NOTIFIED. So a
- *       permit is never lost: it stands until the strand consumes it.
+ *   I1  Only the strand itself, or its thread for it, writes EMPTY and PARKED; everybody else writes only
+ *       NOTIFIED. So a permit is never lost: it stands until the strand consumes it.
  *   I2  Whoever turns PARKED into NOTIFIED, and nobody else, calls the kind's wake, once.
  */
 #include <thrum/cancel.h>
@@ -21,18 +21,24 @@ void thi_strand_set_current(thi_strand_t *strand)
     thi_current.id = strand != NULL ? strand->id : 0;
 }
 
-int thi_strand_park(thi_strand_t *self, thrum_time_t deadline)
+bool thi_strand_will_park(thi_strand_t *strand)
 {
     uint32_t permit = THI_EMPTY;
-    int err = 0;
     /* W1: relaxed; it publishes nothing, and a wake that comes after it is acquired by A1. */
-    if (thi_cas_relaxed(&self->permit, &permit, THI_PARKED))
-        err = self->kind->block(self, deadline);
+    return thi_cas_relaxed(&strand->permit, &permit, THI_PARKED);
+}
+
+int thi_strand_parked(thi_strand_t *self, int err)
+{
     /* A1: acquire; pairs with R1 of every unpark whose permit this consumes. A swap, since a store
      * could erase an unpark that came after the permit was seen, without acquiring it. */
-    if (thi_swap_acquire(&self->permit, THI_EMPTY) == THI_NOTIFIED)
-        return 0;
-    return err;
+    return thi_swap_acquire(&self->permit, THI_EMPTY) == THI_NOTIFIED ? 0 : err;
+}
+
+int thi_strand_park(thi_strand_t *self, thrum_time_t deadline)
+{
+    const int err = thi_strand_will_park(self) ? self->kind->block(self, deadline) : 0;
+    return thi_strand_parked(self, err);
 }
 
 void thi_strand_unpark(thi_strand_t *strand)
@@ -41,7 +47,8 @@ void thi_strand_unpark(thi_strand_t *strand)
         return;
     /* R1: release; pairs with A1. */
     if (thi_swap_release(&strand->permit, THI_NOTIFIED) == THI_PARKED) {
-        thi_store_relaxed(&strand->waker_cpu, thi_cpu_current() + 1); /* a hint for spin.c */
+        if (strand->kind->relax != NULL) /* a hint for spin.c */
+            thi_store_relaxed(&strand->waker_cpu, thi_cpu_current() + 1);
         strand->kind->wake(strand);
     }
 }
@@ -49,13 +56,7 @@ void thi_strand_unpark(thi_strand_t *strand)
 thrum_time_t thi_strand_waits(thi_strand_t *self, const thi_site_t *site, const void *object)
 {
     const thrum_time_t now = thi_clock_coarse();
-    /* Relaxed: the diagnosis takes what it sees for a picture of a moment. */
-    if (site != NULL) {
-        thi_store_relaxed(&self->object, object);
-        thi_store_relaxed(&self->since, now);
-        thi_store_relaxed(&self->waits, self->waits + 1);
-    }
-    thi_store_relaxed(&self->site, site);
+    thi_strand_waits_since(self, site, object, now);
     return now;
 }
 

@@ -7,6 +7,7 @@
  *   strand     whatever can wait: a thread, a coroutine, a task of the simulation
  *   wait       one wait of one strand, on one object or several; exactly one waker wins it
  *   lot        the parking lot: waiters of small objects, queued by the object's address
+ *   near       waits that a strand of the same thread is likely to end, before they come to the lot
  *
  * docs/architecture.md walks through it.
  */
@@ -42,6 +43,14 @@ typedef struct thi_strand_kind {
      * wake-up on before it goes its way. */
     bool passes_on;
 
+    /* Of kinds whose strands share a thread; NULL otherwise. For near waits (near.c), on that thread: whether
+     * its thread goes on with another strand at once if the calling one, which is `self`, waits; suspends it
+     * without regard to its permit, as block; and lets a strand go on that is suspended by that. The last two
+     * may come to nothing: stay may return for no reason, and ready find it awake. */
+    bool (*stays)(const thi_strand_t *self);
+    int (*stay)(thi_strand_t *self, thrum_time_t deadline);
+    void (*ready)(thi_strand_t *strand);
+
     /* One turn of a spinning wait; NULL when spinning cannot help this kind. */
     void (*relax)(thi_strand_t *self);
 
@@ -49,7 +58,8 @@ typedef struct thi_strand_kind {
     void (*describe)(const thi_strand_t *strand, char *name, size_t size);
 } thi_strand_kind_t;
 
-/* States of a permit. Who writes: the strand itself EMPTY and PARKED, everybody NOTIFIED.
+/* States of a permit. Who writes: the strand itself (or its thread, for one that is near) EMPTY and PARKED,
+ * everybody NOTIFIED.
  *   EMPTY     no wake is pending and the strand does not sleep
  *   NOTIFIED  a wake came; the next park consumes it and does not sleep
  *   PARKED    the strand sleeps, or is about to */
@@ -128,9 +138,10 @@ struct thi_strand {
 /* The strand that is running, cached in thread-local storage. A kind that switches strands on one
  * thread calls thi_strand_set_current at every switch. */
 typedef struct thi_current {
-    thi_strand_t *strand; /* NULL: this thread has no record yet */
-    uint32_t id;          /* strand->id, or 0 */
-    uint32_t guess;       /* sync.h: what a mutex's word is likely to be when it is free */
+    thi_strand_t *strand;  /* NULL: this thread has no record yet */
+    uint32_t id;           /* strand->id, or 0 */
+    uint32_t guess;        /* sync.h: what a mutex's word is likely to be when it is free */
+    struct thi_near *near; /* the thread's; NULL: its strands do not wait near */
 } thi_current_t;
 
 extern _Thread_local thi_current_t thi_current THI_TLS_MODEL;
@@ -237,9 +248,30 @@ uint32_t thi_fork_depth(void);
 int thi_strand_park(thi_strand_t *self, thrum_time_t deadline);
 void thi_strand_unpark(thi_strand_t *strand);
 
-/* Tells the diagnosis what the calling strand is about to wait for; NULL: for nothing any more.
- * Returns the time, to within some milliseconds. */
+/* The two ends of a park whose middle is not the kind's block: the permit becomes PARKED, unless (false) a wake
+ * has come; and is consumed: 0, or what the block returned when no wake has come. */
+bool thi_strand_will_park(thi_strand_t *strand);
+int thi_strand_parked(thi_strand_t *self, int err);
+
+/* Tells the diagnosis what the calling strand is about to wait for. Returns the time, to within some
+ * milliseconds. */
 thrum_time_t thi_strand_waits(thi_strand_t *self, const thi_site_t *site, const void *object);
+
+/* The same for who knows the time; and that the strand waits no more. Relaxed: the diagnosis takes what it
+ * sees for a picture of a moment. */
+static inline void thi_strand_waits_since(thi_strand_t *self, const thi_site_t *site,
+                                          const void *object, thrum_time_t since)
+{
+    thi_store_relaxed(&self->object, object);
+    thi_store_relaxed(&self->since, since);
+    thi_store_relaxed(&self->waits, self->waits + 1);
+    thi_store_relaxed(&self->site, site);
+}
+
+static inline void thi_strand_waited(thi_strand_t *self)
+{
+    thi_store_relaxed(&self->site, NULL);
+}
 
 /* --- sleeping as a thread -------------------------------------------------------------------------
  * What the thread kind's block and wake are; also for strands of other kinds that sleep with their
@@ -302,7 +334,7 @@ thi_spin_t thi_spin_begin(void);
 bool thi_spin_turn(thi_spin_t *spin);
 void thi_spin_end(const thi_spin_t *spin, bool success);
 
-/* The strand has slept for that long. */
+/* The strand has slept for that long. For kinds that spin. */
 void thi_spin_slept(thi_strand_t *self, thrum_time_t nanoseconds);
 
 /* ================================================================================================
@@ -342,6 +374,7 @@ typedef struct thi_waiter {
     uint32_t queued;  /* it is in a queue */
     uint32_t claimed; /* its wait was claimed for it while it stayed queued (moved waiters) */
     uint32_t given;   /* what its waker hands over; meaning is the object's */
+    uint32_t near;    /* near.c */
 } thi_waiter_t;
 
 static inline void thi_wait_init(thi_wait_t *wait, thi_strand_t *self)
@@ -391,6 +424,12 @@ typedef struct thi_park {
     /* Under the bucket's lock, before the caller is queued: false refuses to sleep. No unpark of the
      * key can come between a true and the queueing. */
     bool (*validate)(void *arg);
+
+    /* Whether the wait may be near: then the object bears a mark that makes who runs on this thread, and ends
+     * the wait, call thi_near_take, and nobody waits whose turn it would be before. Under no lock; others may
+     * take the mark away, which costs time and nothing else. NULL: never near. Such a park has no `queued`
+     * and no `give_up`. */
+    bool (*near)(void *arg);
 
     /* After the caller was queued, under no lock, before it sleeps (a condition unlocks its mutex).
      * May be NULL. */
@@ -468,7 +507,7 @@ typedef struct thi_move {
 } thi_move_t;
 unsigned thi_lot_move(const thi_move_t *order);
 
-/* How many waiters are queued on `key`; tests wait for a state with it. */
+/* How many waiters are queued on `key`, near the calling thread or in the lot; tests wait for a state with it. */
 unsigned thi_park_count(const void *key);
 
 /* Calls fn for every queued waiter, under its bucket's lock. */
@@ -572,5 +611,7 @@ static inline bool thi_checked(void)
     return false;
 #endif
 }
+
+#include "strand/near.h"
 
 #endif /* THI_STRAND_H */

@@ -25,6 +25,10 @@ bool thi_wait_claim(thi_waiter_t *waiter)
 void thi_wait_finish(thi_waiter_t *waiter)
 {
     thi_wait_t *wait = waiter->wait;
+    if (THI_UNLIKELY(waiter->near != THI_NEAR_NOT)) {
+        thi_near_finish(waiter);
+        return;
+    }
     thi_strand_t *strand = wait->strand;
     /* R2: release; pairs with A2. The waiter and its wait are gone after it (I2). */
     thi_store_release(&wait->claim, (waiter->index + 1) | THI_WAIT_DONE);
@@ -56,6 +60,12 @@ static size_t length(const thi_waiter_t *chain)
  * logarithm of their number, and the waker is done as soon. */
 void thi_wait_finish_chain(thi_waiter_t *first)
 {
+    if (first == NULL)
+        return;
+    if (THI_LIKELY(first->next == NULL)) {
+        thi_wait_finish(first);
+        return;
+    }
     size_t left = length(first);
     while (first != NULL) {
         thi_waiter_t *next = first->next;
@@ -99,7 +109,9 @@ static int sleep_until_done(thi_wait_t *wait, thrum_time_t deadline, bool cancel
         err = 0;
         claim = thi_load_acquire(&wait->claim); /* A2 */
     }
-    thi_spin_slept(wait->strand, thi_strand_waits(wait->strand, NULL, NULL) - start);
+    thi_strand_waited(wait->strand);
+    if (wait->strand->kind->relax != NULL)
+        thi_spin_slept(wait->strand, thi_clock_coarse() - start);
     return err;
 }
 

@@ -54,6 +54,13 @@ static bool still_empty(void *arg)
     return permits(thi_load_relaxed(&s->thrum_word)) == 0 || THI_PLANT("sem-no-recheck");
 }
 
+/* Only while nobody else is counted: others would have come before. Who releases sees the caller counted. */
+static bool may_be_near(void *arg)
+{
+    const thrum_sem_t *s = arg;
+    return thi_load_relaxed(&s->thrum_word) == ONE_WAITER;
+}
+
 /* Takes the count back, or a permit that came late. */
 static int give_up(thrum_sem_t *s, int err)
 {
@@ -70,8 +77,12 @@ static int give_up(thrum_sem_t *s, int err)
 
 static int wait_in_lot(thrum_sem_t *s, thrum_time_t deadline)
 {
-    thi_park_t park = {
-        .site = &site, .key = s, .arg = s, .validate = still_empty, .cancellable = true};
+    thi_park_t park = {.site = &site,
+                       .key = s,
+                       .arg = s,
+                       .validate = still_empty,
+                       .near = may_be_near,
+                       .cancellable = true};
     /* W1: relaxed; only its place in the word's order matters (I2). */
     thi_fetch_add_relaxed(&s->thrum_word, ONE_WAITER);
     for (;;) {
@@ -176,7 +187,10 @@ int thrum_sem_acquire_until(thrum_sem_t *s, thrum_time_t deadline)
 
 THI_NOINLINE static void wake(const thrum_sem_t *s, unsigned n)
 {
-    thi_lot_unpark(&(thi_unpark_t){.key = s, .site = &site, .n = n});
+    unsigned count = 0;
+    thi_wait_finish_chain(thi_near_take(s, &site, n, &count));
+    if (count < n)
+        thi_lot_unpark(&(thi_unpark_t){.key = s, .site = &site, .n = n - count});
 }
 
 static inline int release(thrum_sem_t *s, unsigned n)

@@ -10,6 +10,7 @@
 #include "group_sim.c"
 #include "lot_sim.c"
 #include "mutex_sim.c"
+#include "near_sim.c"
 #include "once_sim.c"
 #include "pool_cancel_sim.c"
 #include "pool_sim.c"
@@ -141,3 +142,9 @@ SIM_BITE(63, "coro-port-again", "port.wakers_find_who_moves_between_loops");
 /* What was left with a loop whose thread is elsewhere keeps others from leaving it where it sleeps now. */
 SIM_BITE(64, "port-left-away", "port.what_is_left_with_who_is_away_is_passed_on");
 SIM_BITE(65, "coro-left-elsewhere", "port.what_is_left_with_who_is_away_is_passed_on");
+/* Who waited near a thread stays there when that goes to sleep. */
+SIM_BITE(66, "near-for-ever", "near.items_come_from_here_and_elsewhere");
+/* Who was cancelled while it was near is put to sleep. */
+SIM_BITE(67, "near-no-look", "near.who_is_cancelled_is_woken");
+/* Woken and out of time at once, it says the latter. */
+SIM_BITE(68, "near-eats-it", "near.a_wait_that_ends_otherwise_eats_no_item");

@@ -92,6 +92,7 @@ static void age(thi_strand_t *strand)
     strand->wanted_again = 0;
     strand->wanted_at = 0;
     thi_current.guess = 0;
+    thi_current.near = NULL;
 }
 
 static void begin_strand(sim_task *task)
@@ -150,7 +151,7 @@ static void switch_kept(sim_task *from, const sim_task *to)
 }
 
 /* The thread-local of the library belongs to the task. A thread's is put back as it was; a strand's
- * is set anew at each switch, as a loop does it. */
+ * is set anew at each switch, as a loop does it; but what belongs to a loop, since each is one of its own. */
 void sim_strand_switch(sim_task *from, const sim_task *to)
 {
     switch_kept(from, to);
@@ -158,12 +159,11 @@ void sim_strand_switch(sim_task *from, const sim_task *to)
         from->current = thi_current;
     if (from != NULL && thi_current.strand != NULL)
         from->known = thi_current.strand;
-    if (to == NULL)
-        thi_strand_set_current(NULL);
-    else if (to->thread)
+    if (to != NULL && to->thread)
         thi_current = to->current;
     else
-        thi_strand_set_current(to->current.strand);
+        thi_strand_set_current(to != NULL ? to->current.strand : NULL);
+    thi_current.near = to != NULL ? to->current.near : NULL;
 }
 
 thi_strand_t *sim_strand(const sim_task *task)
@@ -209,7 +209,7 @@ static void as_thread(unsigned number, void (*fn)(sim_task *))
     sim_task *task = sim_task_of(number);
     task->number = number;
     sim.current = task;
-    thi_current = (thi_current_t){NULL, 0, 0};
+    thi_current = (thi_current_t){0};
     fn(task);
     sim.current = NULL;
 }
