@@ -64,11 +64,13 @@ static inline int family_hear(const struct family *family)
     return n == sizeof what ? what : -1;
 }
 
-/* Whether all who could tell something are gone (or have closed it); nobody else may have it open. */
+/* Returns once all who could tell something are gone, or have closed it. */
 static inline bool family_is_gone(struct family *family)
 {
     close(family->told[1]);
-    return family_hear(family) == -1;
+    while (family_hear(family) != -1)
+        continue;
+    return true;
 }
 
 /* In a child: until it is let go. */
