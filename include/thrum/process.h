@@ -50,9 +50,9 @@ THRUM_BEGIN_DECLS
  *          that closes descriptors that it does not know. Those that are not daemons live on then. From the
  *          moment that exit waits for processes only daemons can be started: ESHUTDOWN.
  *          A daemon's own children are daemons, or live on when it is killed.
- * Start    THRUM_START_FORK: a copy of the process, with the thread that called start as its only one;
- *          what it finds of thrum's objects is in the guide's chapter on fork. stdout and stderr are
- *          written out before.
+ * Start    writes out stdout and stderr. Then
+ *          THRUM_START_FORK: a copy of the process, with the thread that called start as its only one;
+ *          what it finds of thrum's objects is in the guide's chapter on fork.
  *          THRUM_START_SPAWN: a fresh execution of the program, with nothing of the parent's memory but the
  *          config's bytes, for programs that must not fork, or are large. The function has been given a
  *          name by thrum_process_register, and the program calls thrum_process_begin first in main.
