@@ -239,6 +239,43 @@ Test(process_end, others_live_on_after_a_parent_that_is_killed)
     cr_expect(family_is_gone(&family));
 }
 
+/* A daemon has a descriptor that ties it to its parent, which its own children have not. */
+static int count_as_grandchild(void *arg, void **result)
+{
+    (void)result;
+    family_tell(arg, (int)descriptors());
+    return 0;
+}
+
+static int count_as_daemon(void *arg, void **result)
+{
+    (void)result;
+    alarm(CHILD_SECONDS);
+    family_tell(arg, (int)descriptors());
+    thrum_process_t *p = NULL;
+    int err = thrum_process_spawn(&p, count_as_grandchild, arg, NULL);
+    if (err == 0)
+        err = thrum_process_join(p, NULL);
+    thrum_process_release(p);
+    return err;
+}
+
+Test(process_end, what_ties_a_daemon_is_not_inherited)
+{
+    struct family family;
+    thrum_process_t *p = NULL;
+    thrum_process_config_t config = THRUM_PROCESS_CONFIG_INIT;
+    config.daemon = true;
+    family_open(&family);
+    const int before = (int)descriptors();
+    EXPECT_CALL(0, thrum_process_spawn(&p, count_as_daemon, &family, &config));
+    cr_expect_eq(family_hear(&family), before + 1);
+    cr_expect_eq(family_hear(&family), before);
+    EXPECT_CALL(0, thrum_process_join(p, NULL));
+    thrum_process_release(p);
+    family_close(&family);
+}
+
 /* --- too late ------------------------------------------------------------------------------------------- */
 
 static struct family *shared_family;
