@@ -154,6 +154,7 @@ static void disown(thi_child_t *child)
 
 static void after_fork_in_child(void)
 {
+    thi_futex_after_fork(); /* first of all: somebody may have slept on a lock that is given back here */
     for (thi_child_t *child = children, *next = NULL; child != NULL; child = next) {
         next = child->next;
         disown(child);
