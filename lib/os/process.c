@@ -399,7 +399,8 @@ static bool ask_system(const thi_child_t *child, int *status)
 {
     struct process_info info = {.mask = INFO_EXIT};
     const bool told = !thi_fault(THI_FAULT_EXIT_INFO) &&
-                      ioctl(child->pidfd, GET_INFO, &info) == 0 && (info.mask & INFO_EXIT) != 0;
+                      syscall(SYS_ioctl, child->pidfd, GET_INFO, &info) == 0 &&
+                      (info.mask & INFO_EXIT) != 0;
     thi_store_relaxed(&system_tells, told ? TELLS : TELLS_NOT);
     if (told)
         *status = from_wait_status((int)info.exit_code);
