@@ -251,6 +251,13 @@ Test(process_join, a_child_of_a_coroutine_uses_the_loop)
     cr_expect_eq(thrum_run(start_user_of_loop, NULL, NULL), 0);
 }
 
+static int fifty(void *arg, void **result)
+{
+    (void)arg;
+    (void)result;
+    return 50;
+}
+
 static int raise_term(void *arg, void **result)
 {
     (void)arg;
@@ -262,22 +269,27 @@ static int raise_term(void *arg, void **result)
 static int start_in_thread(void *arg, void **result)
 {
     (void)result;
-    int *code = arg;
-    thrum_process_t *p = NULL;
-    int err = thrum_process_spawn(&p, raise_term, NULL, NULL);
-    if (err == 0)
-        err = thrum_process_join(p, code);
-    thrum_process_release(p);
+    int *codes = arg;
+    thrum_fn fns[] = {raise_term, fifty};
+    int err = 0;
+    for (int i = 0; err == 0 && i < 2; i++) {
+        thrum_process_t *p = NULL;
+        err = thrum_process_spawn(&p, fns[i], NULL, NULL);
+        if (err == 0)
+            err = thrum_process_join(p, &codes[i]);
+        thrum_process_release(p);
+    }
     return err;
 }
 
 Test(process_join, a_child_of_a_thread_hears_signals)
 {
-    int code = 0;
+    int codes[2] = {0};
     thrum_thread_t *t = NULL;
-    EXPECT_CALL(0, thrum_thread_spawn(&t, start_in_thread, &code, NULL));
+    EXPECT_CALL(0, thrum_thread_spawn(&t, start_in_thread, codes, NULL));
     EXPECT_CALL(0, thrum_thread_join(t, NULL));
-    cr_expect_eq(code, -SIGTERM, "although the thread blocks them");
+    cr_expect_eq(codes[0], -SIGTERM, "although the thread blocks them");
+    cr_expect_eq(codes[1], 50);
     thrum_thread_release(t);
 }
 
@@ -288,17 +300,18 @@ static int start_in_pool(void *arg, void **result)
 
 Test(process_join, is_started_by_a_task)
 {
-    int codes[4] = {0};
+    int codes[4][2] = {{0}};
     thrum_executor_t *pool = NULL;
     thrum_future_t *futures[4];
     thrum_thread_pool_config_t config = THRUM_THREAD_POOL_CONFIG_INIT;
     config.workers = 2;
     EXPECT_CALL(0, thrum_thread_pool_create(&pool, &config));
     for (int i = 0; i < 4; i++)
-        EXPECT_CALL(0, thrum_executor_submit(pool, start_in_pool, &codes[i], &futures[i]));
+        EXPECT_CALL(0, thrum_executor_submit(pool, start_in_pool, codes[i], &futures[i]));
     for (int i = 0; i < 4; i++) {
         EXPECT_CALL(0, thrum_future_result(futures[i], NULL));
-        cr_expect_eq(codes[i], -SIGTERM);
+        cr_expect_eq(codes[i][0], -SIGTERM);
+        cr_expect_eq(codes[i][1], 50);
         thrum_future_release(futures[i]);
     }
     thrum_executor_destroy(pool);
