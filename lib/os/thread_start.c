@@ -31,6 +31,7 @@ static const int own_signals[] = {SIGABRT, SIGBUS,  SIGFPE, SIGILL,
  * here. */
 static _Thread_local uint64_t blocked_here THI_TLS_MODEL;
 #define SIGNALS 64
+#define BIT(signal) (UINT64_C(1) << ((signal)-1))
 
 /* Called with the new thread's mask still that of its starter: it inherits, so nothing can reach it in
  * between. Returns what will be blocked here. */
@@ -43,9 +44,11 @@ static uint64_t block_signals(sigset_t *before)
     pthread_sigmask(SIG_BLOCK, &blocked, before);
     uint64_t here = blocked_here;
     for (int signal = 1; signal <= SIGNALS; signal++) {
-        if (sigismember(&blocked, signal) == 1 && sigismember(before, signal) == 0)
-            here |= UINT64_C(1) << (signal - 1);
+        if (sigismember(before, signal) == 0)
+            here |= BIT(signal);
     }
+    for (size_t i = 0; i < sizeof own_signals / sizeof *own_signals; i++)
+        here &= ~BIT(own_signals[i]);
     return here;
 }
 
@@ -53,7 +56,7 @@ void thi_thread_let_through(void *mask)
 {
     pthread_sigmask(SIG_BLOCK, NULL, mask);
     for (int signal = 1; signal <= SIGNALS; signal++) {
-        if ((blocked_here >> (signal - 1) & 1u) != 0)
+        if ((blocked_here & BIT(signal)) != 0)
             sigdelset(mask, signal);
     }
 }

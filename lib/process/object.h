@@ -88,7 +88,7 @@ void thi_family_remove(struct thrum_process *p);
 bool thi_family_parent_alive(const struct thrum_process *p);
 
 /* In the new process: who it is, and who has started it. */
-void thi_family_begin(struct thrum_process *self, struct thrum_process *parent, pid_t parent_pid);
+void thi_family_begin(struct thrum_process *me, struct thrum_process *starter, pid_t starter_pid);
 
 /* --- spawn.c ------------------------------------------------------------------------------------ */
 

@@ -192,6 +192,39 @@ Test(process_spawn, daemons_die_with_a_parent_that_is_killed)
     cr_expect(spawns_with_its_parent(start_a_daemon));
 }
 
+static int end_in_thread(void *arg, void **result)
+{
+    (void)result;
+    int ends[2];
+    int pid = 0;
+    int *code = arg;
+    if (pipe(ends) != 0)
+        return 1;
+    const thrum_process_config_t config = spawn_config(&ends[1], sizeof ends[1]);
+    thrum_process_t *p = NULL;
+    int err = thrum_process_spawn(&p, tell_and_stay, NULL, &config);
+    if (err == 0 && read(ends[0], &pid, sizeof pid) != sizeof pid)
+        err = EIO;
+    if (err == 0)
+        err = thrum_process_terminate(p);
+    if (err == 0)
+        err = thrum_process_join(p, code);
+    thrum_process_release(p);
+    close(ends[0]);
+    close(ends[1]);
+    return err;
+}
+
+Test(process_spawn, one_that_a_thread_starts_hears_signals)
+{
+    thrum_thread_t *t = NULL;
+    int code = 0;
+    EXPECT_CALL(0, thrum_thread_spawn(&t, end_in_thread, &code, NULL));
+    EXPECT_CALL(0, thrum_thread_join(t, NULL));
+    cr_expect_eq(code, -SIGTERM, "although the thread blocks them");
+    thrum_thread_release(t);
+}
+
 /* --- what is refused ------------------------------------------------------------------------------------ */
 
 Test(process_spawn, takes_registered_functions_only)
