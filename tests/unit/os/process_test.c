@@ -386,3 +386,55 @@ Test(process, many_threads_fork_at_once)
         cr_expect_eq(done[i], FORKS);
     cr_expect_eq(descriptors(), before);
 }
+
+/* ------------------------------------------------------------------------------------------------
+ * Killed before it has begun
+ */
+
+static bool taken; /* by the program, which has waited for any child */
+
+static void die_in_fork(void)
+{
+    raise(SIGTERM);
+}
+
+static void take_in_fork(void)
+{
+    siginfo_t info;
+    const int flags = taken ? WEXITED : WEXITED | WNOWAIT;
+    while (waitid(P_ALL, 0, &info, flags) != 0)
+        continue;
+}
+
+static void kill_in_fork(int status)
+{
+    thi_child_t child;
+    int got = 0;
+    const unsigned before = descriptors();
+    cr_assert_eq(pthread_atfork(NULL, take_in_fork, die_in_fork), 0);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(thi_process_fork(&child, i == 1), 0);
+        cr_expect_eq(thi_process_signal(&child, SIGTERM), taken ? ESRCH : 0);
+        cr_expect_eq(thi_process_poll(&child, &got), 0);
+        cr_expect_eq(got, status);
+        cr_expect_eq(thi_process_poll(&child, &got), 0, "again and again");
+        thi_process_close(&child);
+        cr_expect_eq(descriptors(), before);
+        cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1);
+    }
+    thi_fault_arm(THI_FAULT_PIDFD, 1);
+    cr_expect_eq(thi_process_fork(&child, true), EMFILE);
+    cr_expect_eq(descriptors(), before);
+    cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1);
+}
+
+Test(process, one_that_is_killed_before_it_has_begun_has_ended)
+{
+    kill_in_fork(-SIGTERM);
+}
+
+Test(process, one_that_somebody_takes_before_it_is_known_has_ended)
+{
+    taken = true;
+    kill_in_fork(-SIGKILL);
+}
