@@ -23,6 +23,7 @@
 #include <thrum/mutex.h>
 #include <thrum/once.h>
 #include <thrum/pack.h>
+#include <thrum/process.h>
 #include <thrum/queue.h>
 #include <thrum/rlock.h>
 #include <thrum/rwlock.h>
