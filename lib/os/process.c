@@ -426,6 +426,14 @@ int thi_process_signal(const thi_child_t *child, int signal)
 }
 #endif
 
+void thi_process_adopt(thi_child_t *child)
+{
+    *child = (thi_child_t){.pid = -1, .pidfd = -1, .life = -1, .gate = -1};
+    enter();
+    link_child(child);
+    leave();
+}
+
 void thi_process_close(thi_child_t *child)
 {
     const int saved = errno;
