@@ -252,7 +252,7 @@ static bool open_sinks(talk_t *t)
     bool opened = true;
     for (int i = 0; i < 2; i++) {
         t->sinks[i] = (sink_t){.stream = 1 + i};
-        if (thi_stream_fd(t->p, 1 + i) >= 0)
+        if (t->p->piped[1 + i])
             opened &= grow(&t->sinks[i], FIRST_CAPACITY);
     }
     return opened;

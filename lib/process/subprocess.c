@@ -114,6 +114,7 @@ static int open_stream(thrum_subprocess_t *p, const thrum_subprocess_config_t *c
     int err = 0;
     switch (s->kind) {
     case THRUM_STREAM_PIPE:
+        p->piped[stream] = true;
         err = thi_pipe_open(&p->pipes[stream], thi_stream_ours(stream));
         *from = p->pipes[stream].fd[1 - thi_stream_ours(stream)];
         break;

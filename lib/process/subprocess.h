@@ -14,7 +14,8 @@
  *   child       pid and descriptor of the process. What changes it is under `lock`: waiting for it by its number,
  *               and signals, so that neither goes to another that has got the number
  *   ended       1: `code` is how it ended, for good
- *   pipes       those of the streams that are pipes; in a forked child they are closed
+ *   piped       which of the streams are pipes
+ *   pipes       theirs; in a forked child they are closed
  *   closing     1: somebody has closed this process's end, or is about to
  */
 struct thrum_subprocess {
@@ -28,6 +29,7 @@ struct thrum_subprocess {
     int64_t linger;
     thi_lock_t lock;
     thi_child_t child;
+    bool piped[THI_STREAMS];
     uint32_t closing[THI_STREAMS];
     thi_pipe_t pipes[THI_STREAMS];
     struct thrum_subprocess *next; /* of those that nobody has a reference to */
