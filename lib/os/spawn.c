@@ -55,6 +55,14 @@
 #define BARE __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined))
 #endif
 
+/* ThreadSanitizer's takes it for a fork, and would have the parent start no threads any more. */
+#if defined(__SANITIZE_THREAD__) || defined(THI_CLANG_TSAN)
+extern int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...); /* NOLINT: glibc's */
+#define CLONE __clone
+#else
+#define CLONE clone
+#endif
+
 /* The system's signal set, and its default action, whatever the processor. */
 static const uint64_t no_signals[2] = {0, 0};
 static const uint64_t default_action[8] = {0};
@@ -240,7 +248,7 @@ static int give_birth(thi_child_t *child, birth_t *birth, char *stack)
     else if (thi_fault(THI_FAULT_PIDFD))
         errno = EMFILE;
     else
-        pid = clone(be_born, stack + STACK_SIZE, flags, birth, &child->pidfd);
+        pid = CLONE(be_born, stack + STACK_SIZE, flags, birth, &child->pidfd);
     const int err = pid < 0 ? error_of_clone(errno) : 0;
     syscall(SYS_rt_sigprocmask, (long)SIG_SETMASK, mask, NULL, SET_SIZE);
     if (err == 0)
