@@ -46,6 +46,46 @@ typedef struct talk {
 } talk_t;
 
 /* ------------------------------------------------------------------------------------------------
+ * Streams. Under the lock, for another strand may close one: then its number is another descriptor's. How many
+ * bytes, or an error, negative; -EAGAIN also when it is closed.
+ */
+
+static ssize_t outcome(ssize_t n)
+{
+    if (n >= 0)
+        return n;
+    return errno == EINTR ? -EAGAIN : -(ssize_t)errno;
+}
+
+static ssize_t read_stream(thrum_subprocess_t *p, int stream, void *buf, size_t size)
+{
+    thi_subprocess_enter(p);
+    const int fd = thi_stream_fd(p, stream);
+    const ssize_t n = fd >= 0 ? outcome(thi_fd_read(fd, buf, size)) : -EAGAIN;
+    thi_subprocess_leave(p);
+    return n;
+}
+
+static ssize_t write_in(thrum_subprocess_t *p, const void *data, size_t size)
+{
+    const struct iovec piece = {(void *)(uintptr_t)data, size};
+    thi_subprocess_enter(p);
+    const int fd = thi_stream_fd(p, 0);
+    const ssize_t n = fd >= 0 ? outcome(thi_fd_write_quietly(fd, &piece, 1)) : -EAGAIN;
+    thi_subprocess_leave(p);
+    return n;
+}
+
+static size_t waiting_in(thrum_subprocess_t *p, int stream)
+{
+    thi_subprocess_enter(p);
+    const int fd = thi_stream_fd(p, stream);
+    const size_t n = fd >= 0 ? thi_pipe_waiting(fd) : 0;
+    thi_subprocess_leave(p);
+    return n;
+}
+
+/* ------------------------------------------------------------------------------------------------
  * Sinks
  */
 
@@ -84,18 +124,14 @@ static size_t reserve(sink_t *sink, size_t wanted)
 static int read_into(talk_t *t, sink_t *sink, size_t most, size_t *n)
 {
     *n = 0;
-    const int fd = thi_stream_fd(t->p, sink->stream);
-    if (fd < 0)
-        return 0;
     if (!t->keeps)
         sink->size = 0;
     const size_t size = reserve(sink, most);
     if (size == 0)
         return ENOMEM;
-    const ssize_t got = thi_fd_read(fd, sink->data + sink->size, size);
+    const ssize_t got = read_stream(t->p, sink->stream, sink->data + sink->size, size);
     if (got < 0)
-        return errno == EAGAIN || errno == EINTR || thi_stream_fd(t->p, sink->stream) < 0 ? 0
-                                                                                          : errno;
+        return got == -EAGAIN ? 0 : (int)-got;
     if (got == 0)
         thi_stream_close(t->p, sink->stream);
     sink->size += (size_t)got;
@@ -118,8 +154,7 @@ static int hear(talk_t *t, sink_t *sink, short events)
 /* What is there now. */
 static int hear_out(talk_t *t, sink_t *sink)
 {
-    const int fd = thi_stream_fd(t->p, sink->stream);
-    size_t left = fd >= 0 ? thi_pipe_waiting(fd) : 0;
+    size_t left = waiting_in(t->p, sink->stream);
     size_t n = 1;
     int err = 0;
     while (err == 0 && left != 0 && n != 0) {
@@ -142,17 +177,14 @@ static void stop_speaking(talk_t *t)
 /* A program that does not want to hear it all is no error. */
 static void speak(talk_t *t)
 {
-    const int fd = thi_stream_fd(t->p, 0);
-    if (fd < 0)
-        return;
-    const struct iovec piece = {(void *)(uintptr_t)t->input, t->left < PIECE ? t->left : PIECE};
-    const ssize_t n = t->left != 0 ? thi_fd_write_quietly(fd, &piece, 1) : 0;
+    const ssize_t n =
+        t->left != 0 ? write_in(t->p, t->input, t->left < PIECE ? t->left : PIECE) : 0;
     if (n > 0) {
         t->input += n;
         t->left -= (size_t)n;
         t->written += (size_t)n;
     }
-    if (t->left == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+    if (t->left == 0 || (n < 0 && n != -EAGAIN))
         stop_speaking(t);
 }
 

@@ -33,7 +33,7 @@ static thrum_subprocess_t *take_ended(void)
         if (thi_process_poll(&p->child, &code) == EAGAIN) {
             link = &p->next;
         } else {
-            *link = p->next;
+            thi_store_relaxed(link, p->next);
             p->next = ended;
             ended = p;
         }
@@ -88,7 +88,9 @@ bool thi_stream_close(thrum_subprocess_t *p, int stream)
     if (fd < 0 || !thi_cas_relaxed(&p->closing[stream], &open, 1u))
         return false;
     thi_waitfd_closed(fd);
+    thi_subprocess_enter(p);
     thi_pipe_close_end(&p->pipes[stream], thi_stream_ours(stream));
+    thi_subprocess_leave(p);
     thi_waitfd_look_again(fd);
     return true;
 }

@@ -12,7 +12,8 @@
 
 /*
  *   child       pid and descriptor of the process. What changes it is under `lock`: waiting for it by its number,
- *               and signals, so that neither goes to another that has got the number
+ *               and signals, so that neither goes to another that has got the number; the same holds for the
+ *               descriptors of the streams, which communicate reads, and anybody closes
  *   ended       1: `code` is how it ended, for good
  *   piped       which of the streams are pipes
  *   pipes       theirs; in a forked child they are closed
@@ -39,6 +40,17 @@ struct thrum_subprocess {
 static inline bool thi_subprocess_inherited(const thrum_subprocess_t *p)
 {
     return p->fork_mark != thi_fork_mark;
+}
+
+/* The lock is held for a few system calls that do not wait. */
+static inline void thi_subprocess_enter(thrum_subprocess_t *p)
+{
+    thi_lock(&p->lock, THI_RANK_PROGRAMS);
+}
+
+static inline void thi_subprocess_leave(thrum_subprocess_t *p)
+{
+    thi_unlock(&p->lock, THI_RANK_PROGRAMS);
 }
 
 /* Which end of a stream's pipe this process has; the other is the program's. */

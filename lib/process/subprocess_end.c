@@ -12,17 +12,6 @@
 
 #include "process/subprocess.h"
 
-/* The lock of a subprocess is held for a few system calls that do not wait, and nothing is taken inside. */
-static void enter(thrum_subprocess_t *p)
-{
-    thi_lock(&p->lock, THI_RANK_PROGRAMS);
-}
-
-static void leave(thrum_subprocess_t *p)
-{
-    thi_unlock(&p->lock, THI_RANK_PROGRAMS);
-}
-
 static bool has_ended(thrum_subprocess_t *p)
 {
     return thi_load_acquire(&p->ended) != 0; /* A1: acquire; pairs with R1 */
@@ -33,12 +22,12 @@ int thi_subprocess_ask(thrum_subprocess_t *p)
     int code = 0;
     if (has_ended(p))
         return 0;
-    enter(p);
+    thi_subprocess_enter(p);
     if (p->ended == 0 && thi_process_poll(&p->child, &code) != EAGAIN) {
         p->code = code;
         thi_store_release(&p->ended, 1u); /* R1: release; pairs with A1 */
     }
-    leave(p);
+    thi_subprocess_leave(p);
     return has_ended(p) ? 0 : EAGAIN;
 }
 
@@ -76,10 +65,10 @@ int thrum_subprocess_signal(thrum_subprocess_t *p, int signal)
         return EINVAL;
     if (thi_subprocess_inherited(p))
         return EOWNERDEAD;
-    enter(p);
+    thi_subprocess_enter(p);
     const int err = p->has_group ? thi_process_signal_group(&p->child, signal, p->ended != 0)
                                  : thi_process_signal(&p->child, signal);
-    leave(p);
+    thi_subprocess_leave(p);
     return err;
 }
 

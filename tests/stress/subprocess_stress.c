@@ -83,7 +83,7 @@ static void conversations_of_coroutines(thrum_time_t until)
 
 struct shared {
     thrum_mutex_t mutex;
-    thrum_subprocess_t *p; /* has been started with a reference for each */
+    thrum_subprocess_t *p; /* with a reference of its own until the last has taken it */
     unsigned taken;
 };
 
@@ -165,21 +165,17 @@ static void share(struct member *m)
             CHECK(err == 0 || err == ESRCH);
         }
         thrum_subprocess_release(p);
-    } while (member_goes_on(m) ||
-             thi_load_relaxed(&((struct shared *)m->shared)->taken) % TEAM != 0);
+    } while (member_goes_on(m));
 }
 
-/* Until all have taken the same one, each has to come again. */
 static void one_for_all(thrum_time_t until)
 {
     struct shared s = {.mutex = THRUM_MUTEX_INIT};
     struct member team[TEAM];
     team_start(team, TEAM, share, &s, until);
     team_join(team, TEAM);
-    while (s.taken != 0) { /* the last one's other references */
+    if (s.taken != 0) /* the last one, not by all */
         thrum_subprocess_release(s.p);
-        s.taken = (s.taken + 1) % TEAM;
-    }
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -153,6 +153,7 @@ Test(communicate, with_a_program_that_ended_long_ago)
 
 static void reach_the_limit(void)
 {
+    static const char input[] = "ab\n";
     thrum_subprocess_config_t config = piped();
     thrum_output_t output;
     thrum_subprocess_t *p = shell("printf 12345; printf 678 >&2", &config);
@@ -167,13 +168,12 @@ static void reach_the_limit(void)
     cr_expect_leq(output.written, 3u);
     const size_t written = output.written;
     thrum_output_free(&output);
-    EXPECT_CALL(EMSGSIZE, thrum_subprocess_communicate(p, "ab\n" + written, 3 - written, 0,
-                                                       PATIENCE, &output));
+    EXPECT_CALL(EMSGSIZE, thrum_subprocess_communicate(p, &input[written], 3 - written, 0, PATIENCE,
+                                                       &output));
     cr_expect_str_eq(output.out, "");
     const size_t more = written + output.written;
     thrum_output_free(&output);
-    EXPECT_CALL(0,
-                thrum_subprocess_communicate(p, "ab\n" + more, 3 - more, 100, PATIENCE, &output));
+    EXPECT_CALL(0, thrum_subprocess_communicate(p, &input[more], 3 - more, 100, PATIENCE, &output));
     cr_expect_str_eq(output.out, "567890ab\n");
     cr_expect_eq(output.code, 2);
     thrum_output_free(&output);
