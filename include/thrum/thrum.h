@@ -22,6 +22,7 @@
 #include <thrum/mutex.h>
 #include <thrum/once.h>
 #include <thrum/pipe.h>
+#include <thrum/process.h>
 #include <thrum/queue.h>
 #include <thrum/rlock.h>
 #include <thrum/rwlock.h>

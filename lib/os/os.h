@@ -147,6 +147,7 @@ int thi_thread_start(thi_start_t *start);
 
 /* Lets through what thi_thread_start has blocked in the calling thread, or in the one that started it. */
 void thi_thread_let_signals(void);
+void thi_thread_let_through(void *mask); /* what its mask, a sigset_t, would be then */
 
 /* The calling thread's handle for these: valid until it is joined, or has ended detached. Join does not
  * look at the deadline or the cancellation of a strand: for threads that are about to end. */
@@ -182,6 +183,7 @@ typedef struct thi_child {
     int pidfd; /* readable once it has ended. -1: it had ended, and somebody had waited for it, at once */
     int life; /* of one that dies with its parent: it dies when this is closed */
     int gate; /* these are process.c's */
+    int letter;
     struct thi_parting *parting;
     struct thi_child *next;
     struct thi_child *prev;
@@ -193,6 +195,25 @@ typedef struct thi_child {
  * to be closed. Or, and then there is no child: EAGAIN, ENOMEM, EMFILE, ENFILE; ENOSYS: the system lacks
  * what it takes. */
 int thi_process_fork(thi_child_t *child, bool dies_with_parent);
+
+/* None: what an object has that was not forked yet. */
+void thi_process_none(thi_child_t *child);
+
+/* The same by executing the program anew, which has nothing of this one's memory but `text`. In it, letter says
+ * that it is such an execution (else -1), and arrive does what fork would have done and returns the text, of
+ * thi_alloc's, or does not return. Also ENOTSUP: it has privileges that its user has not. */
+struct iovec;
+int thi_process_execute(thi_child_t *child, bool dies_with_parent, const struct iovec *text,
+                        int count);
+int thi_process_letter(int argc, char **argv);
+void *thi_process_arrive(int letter, size_t *size);
+
+/* The process that forked or executed this one, while it lives; then another's number. */
+pid_t thi_process_parent_id(void);
+
+/* Gives `*parent` a descriptor of the process `pid`: EAGAIN, it lives. 0: it does not, or is not this one's
+ * parent. Or EMFILE, ENFILE, ENOMEM, ENOSYS. */
+int thi_process_watch_parent(thi_child_t *parent, pid_t pid);
 
 /* Whether the child has ended. 0: it has, and is waited for, and `*status` is its exit code, or the signal
  * that ended it, negative (-SIGKILL also: nobody can tell); again and again. EAGAIN: not yet. ECHILD: it is
@@ -234,7 +255,7 @@ typedef struct thi_exec {
 /* Executes another program; no signal is blocked in it. Returns 0; or an error of any of its steps (of
  * execve, chdir, dup ...), and then there is no child; EAGAIN, ENOMEM, EMFILE, ENFILE; ENOSYS: the system
  * lacks what it takes. */
-int thi_process_exec(thi_child_t *child, const thi_exec_t *exec);
+int thi_process_spawn(thi_child_t *child, const thi_exec_t *exec);
 
 /* The signal to all of the group that the child has of its own, also when the child itself is gone. ESRCH: there
  * is nobody in it (also: `waited_for`, and the system is older than Linux 6.9). */
@@ -415,6 +436,7 @@ typedef enum thi_fault {
     THI_FAULT_PIPE,
     THI_FAULT_FORK,
     THI_FAULT_PIDFD,
+    THI_FAULT_LETTER,
     THI_FAULT_EXIT_INFO, /* the system does not tell how a process ended that somebody else waited for */
     THI_FAULT_GROUP,       /* the system does not signal groups by descriptors */
     THI_FAULT_CLOSE_RANGE, /* the system does not mark ranges of descriptors */

@@ -19,23 +19,22 @@
  *       descriptor that is kept is the child's.
  */
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "os/os.h"
+#include "os/process.h"
 
 static thi_child_t *children;
 static thi_lock_t children_lock;
 
-static void enter(void)
+void thi_children_enter(void)
 {
     thi_lock(&children_lock, THI_RANK_CHILDREN);
 }
 
-static void leave(void)
+void thi_children_leave(void)
 {
     thi_unlock(&children_lock, THI_RANK_CHILDREN);
 }
@@ -57,14 +56,6 @@ static void unlink_child(thi_child_t *child)
         children = child->next;
     if (child->next != NULL)
         child->next->prev = child->prev;
-}
-
-/* Under the lock. */
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        thi_fd_close(*fd);
-    *fd = -1;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -116,6 +107,7 @@ _Noreturn void thi_process_leave(int status)
 
 #if defined(__linux__)
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -126,6 +118,8 @@ _Noreturn void thi_process_leave(int status)
 #define SYS_pidfd_send_signal 424
 #endif
 
+#define COME_IN 1
+#define GO_AWAY 0
 #define EXIT_UNBEGUN 255        /* nobody asks */
 #define ANY_PIDFD ((idtype_t)3) /* P_PIDFD, which not every C library has */
 
@@ -136,16 +130,24 @@ _Noreturn void thi_process_leave(int status)
 /* The child that this thread is forking: in the new process, itself. */
 static _Thread_local thi_child_t *forking THI_TLS_MODEL;
 
+/* Of a daemon: what ties it to its parent. */
+static struct own_gate {
+    int fd;
+    ino_t inode;
+} own_gate = {-1, 0};
+#define NO_GATE ((struct own_gate){-1, 0})
+
 /* The descriptors are the parent's, and so are its children; what is left says so. */
 static void disown(thi_child_t *child)
 {
     child->next = NULL;
     child->prev = NULL;
-    close_fd(&child->life);
-    close_fd(&child->pidfd);
+    thi_child_close_fd(&child->life);
+    thi_child_close_fd(&child->pidfd);
     if (child == forking)
         return;
-    close_fd(&child->gate);
+    thi_child_close_fd(&child->gate);
+    thi_child_close_fd(&child->letter);
     close_parting(child);
     child->pid = -1;
 }
@@ -158,27 +160,30 @@ static void after_fork_in_child(void)
     }
     children = NULL;
     own_parting = NULL;
-    leave();
+    int gate = thi_gate_own();
+    thi_child_close_fd(&gate);
+    own_gate = NO_GATE;
+    thi_children_leave();
 }
 
 /* Before those of all others: so the lock is the last to be taken before a fork, when handlers of the program
  * may still wait for one who wants it. */
 __attribute__((constructor(101))) static void at_load(void)
 {
-    thi_at_fork(enter, leave, after_fork_in_child);
+    thi_at_fork(thi_children_enter, thi_children_leave, after_fork_in_child);
 }
 
-static int open_gate(thi_child_t *child)
+int thi_gate_open(thi_child_t *child)
 {
     int ends[2] = {-1, -1};
-    enter();
+    thi_children_enter();
     const int rc = thi_fault(THI_FAULT_PIPE) ? (errno = EMFILE, -1) : pipe2(ends, O_CLOEXEC);
     const int err = rc != 0 ? errno : 0;
     child->gate = ends[0];
     child->life = ends[1];
     if (err == 0)
         link_child(child);
-    leave();
+    thi_children_leave();
     return err;
 }
 
@@ -190,20 +195,31 @@ static bool let_in(int gate)
     do
         n = thi_fd_read(gate, &byte, 1);
     while (n < 0 && errno == EINTR);
-    return n == 1;
+    return n == 1 && byte == COME_IN;
 }
 
 /* The byte has been read: another would kill as well. Who executes another program is to die too, so the
  * gate stays open for that. */
 static bool tie(int gate)
 {
-    struct pollfd end = {.fd = gate, .events = 0};
+    thi_polled_t end = {gate, THI_POLL_IN, 0};
+    struct stat about;
     if (fcntl(gate, F_SETOWN, getpid()) != 0 || fcntl(gate, F_SETSIG, SIGKILL) != 0 ||
         fcntl(gate, F_SETFL, O_ASYNC) != 0 || fcntl(gate, F_SETFD, 0) != 0)
         return false;
-    while (poll(&end, 1, 0) < 0)
-        continue;
-    return (end.revents & POLLHUP) == 0; /* else the parent was gone before */
+    own_gate = fstat(gate, &about) == 0 ? (struct own_gate){gate, about.st_ino} : NO_GATE;
+    thi_poll(&end, 1, 0);
+    return end.ready == 0; /* else the parent was gone before */
+}
+
+/* The program may have closed it, and the number be another's. */
+int thi_gate_own(void)
+{
+    struct stat about;
+    if (own_gate.fd < 0 || fstat(own_gate.fd, &about) != 0 || !S_ISFIFO(about.st_mode) ||
+        about.st_ino != own_gate.inode)
+        return -1;
+    return own_gate.fd;
 }
 
 /* As the system would have done it. */
@@ -213,17 +229,22 @@ static void die_with_parent(void)
     _exit(EXIT_UNBEGUN);
 }
 
+void thi_gate_pass(int gate, bool dies_with_parent)
+{
+    if (gate < 0 || !let_in(gate))
+        _exit(EXIT_UNBEGUN);
+    if (!dies_with_parent)
+        thi_fd_close(gate);
+    else if (!tie(gate))
+        die_with_parent();
+}
+
 static void begin(thi_child_t *child, bool dies_with_parent)
 {
     forking = NULL;
     own_parting = child->parting;
     child->parting = NULL; /* stays mapped until the end */
-    if (!let_in(child->gate))
-        _exit(EXIT_UNBEGUN);
-    if (dies_with_parent && !tie(child->gate))
-        die_with_parent();
-    if (!dies_with_parent)
-        close_fd(&child->gate);
+    thi_gate_pass(child->gate, dies_with_parent);
     child->gate = -1;
     thi_thread_let_signals();
 }
@@ -240,48 +261,82 @@ static bool is_ours(const thi_child_t *child)
     return waitid(ANY_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-static int open_pidfd(thi_child_t *child)
+/* Under the lock. */
+static int open_pidfd(thi_child_t *child, pid_t pid)
 {
-    enter();
     const long fd =
-        thi_fault(THI_FAULT_PIDFD) ? (errno = EMFILE, -1L) : syscall(SYS_pidfd_open, child->pid, 0);
+        thi_fault(THI_FAULT_PIDFD) ? (errno = EMFILE, -1L) : syscall(SYS_pidfd_open, pid, 0);
     const int err = fd < 0 ? errno : 0;
     child->pidfd = (int)fd;
-    if (err == 0 && !is_ours(child)) /* I2 */
-        close_fd(&child->pidfd);
-    leave();
     if (err == 0 || means_gone(err))
         return 0;
     return err == EMFILE || err == ENFILE || err == ENOMEM ? err : ENOSYS;
 }
 
-/* It has not begun, and ends at once. */
+static int know(thi_child_t *child)
+{
+    thi_children_enter();
+    const int err = open_pidfd(child, child->pid);
+    if (err == 0 && child->pidfd >= 0 && !is_ours(child)) /* I2 */
+        thi_child_close_fd(&child->pidfd);
+    thi_children_leave();
+    return err;
+}
+
+pid_t thi_process_parent_id(void)
+{
+    return getppid();
+}
+
+/* Who is the parent after that was it before: the number was not another's. */
+int thi_process_watch_parent(thi_child_t *parent, pid_t pid)
+{
+    const int saved = errno;
+    thi_children_enter();
+    int err = open_pidfd(parent, pid);
+    if (err == 0 && parent->pidfd >= 0 && getppid() == pid) {
+        link_child(parent);
+        err = EAGAIN;
+    } else {
+        thi_child_close_fd(&parent->pidfd);
+    }
+    thi_children_leave();
+    errno = saved;
+    return err;
+}
+
+/* The pipe is empty, and its reading end open here as well: so this does not wait and does not fail. */
+static void answer(const thi_child_t *child, char byte)
+{
+    while (thi_fd_write(child->life, &byte, 1) < 0 && errno == EINTR)
+        continue;
+}
+
+/* It has not begun, and ends at once. It is told so: who is forked just now may have the pipe, too. */
 static void call_off(thi_child_t *child)
 {
-    enter();
-    close_fd(&child->life);
-    close_fd(&child->gate);
-    leave();
+    answer(child, GO_AWAY);
+    thi_children_enter();
+    thi_child_close_fd(&child->life);
+    thi_child_close_fd(&child->gate);
+    thi_children_leave();
     while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
         continue;
 }
 
-static int admit(thi_child_t *child, bool dies_with_parent)
+int thi_gate_admit(thi_child_t *child, bool dies_with_parent)
 {
-    const int err = open_pidfd(child);
+    const int err = know(child);
     if (err != 0) {
         call_off(child);
         return err;
     }
-    const char byte = 1;
-    /* Does not fail: the pipe is empty, and its reading end open here as well. */
-    while (thi_fd_write(child->life, &byte, 1) < 0 && errno == EINTR)
-        continue;
-    enter();
-    close_fd(&child->gate);
+    answer(child, COME_IN);
+    thi_children_enter();
+    thi_child_close_fd(&child->gate);
     if (!dies_with_parent)
-        close_fd(&child->life);
-    leave();
+        thi_child_close_fd(&child->life);
+    thi_children_leave();
     return 0;
 }
 
@@ -289,7 +344,7 @@ static int do_fork(thi_child_t *child, bool dies_with_parent)
 {
     if (!open_parting(child))
         return ENOMEM;
-    int err = open_gate(child);
+    int err = thi_gate_open(child);
     if (err != 0)
         return err;
     forking = child;
@@ -300,14 +355,16 @@ static int do_fork(thi_child_t *child, bool dies_with_parent)
     }
     err = errno;
     forking = NULL;
-    return child->pid < 0 ? err : admit(child, dies_with_parent);
+    return child->pid < 0 ? err : thi_gate_admit(child, dies_with_parent);
 }
 
 int thi_process_fork(thi_child_t *child, bool dies_with_parent)
 {
     const int saved = errno;
     const int cancel = thi_cancel_off();
-    *child = (thi_child_t){.pid = -1, .pidfd = -1, .life = -1, .gate = -1};
+    thi_children_enter(); /* nobody forks while it is half written */
+    thi_process_none(child);
+    thi_children_leave();
     const int err = do_fork(child, dies_with_parent);
     if (err != 0)
         thi_process_close(child);
@@ -406,10 +463,21 @@ int thi_process_signal(const thi_child_t *child, int signal)
     return err;
 }
 #else
+pid_t thi_process_parent_id(void)
+{
+    return -1;
+}
+
+int thi_process_watch_parent(thi_child_t *parent, pid_t pid)
+{
+    (void)parent, (void)pid;
+    return ENOSYS;
+}
+
 int thi_process_fork(thi_child_t *child, bool dies_with_parent)
 {
     (void)dies_with_parent;
-    *child = (thi_child_t){.pid = -1, .pidfd = -1, .life = -1, .gate = -1};
+    thi_process_none(child);
     return ENOSYS;
 }
 
@@ -426,27 +494,33 @@ int thi_process_signal(const thi_child_t *child, int signal)
 }
 #endif
 
+void thi_process_none(thi_child_t *child)
+{
+    *child = (thi_child_t){.pid = -1, .pidfd = -1, .life = -1, .gate = -1, .letter = -1};
+}
+
 void thi_process_adopt(thi_child_t *child)
 {
-    *child = (thi_child_t){.pid = -1, .pidfd = -1, .life = -1, .gate = -1};
-    enter();
+    thi_process_none(child);
+    thi_children_enter();
     link_child(child);
-    leave();
+    thi_children_leave();
 }
 
 void thi_process_close(thi_child_t *child)
 {
     const int saved = errno;
     const int cancel = thi_cancel_off();
-    enter();
+    thi_children_enter();
     if (child->next != NULL || child->prev != NULL || children == child)
         unlink_child(child);
     child->next = NULL;
     child->prev = NULL;
-    close_fd(&child->life);
-    close_fd(&child->gate);
-    close_fd(&child->pidfd);
-    leave();
+    thi_child_close_fd(&child->life);
+    thi_child_close_fd(&child->gate);
+    thi_child_close_fd(&child->letter);
+    thi_child_close_fd(&child->pidfd);
+    thi_children_leave();
     close_parting(child);
     child->pid = -1;
     thi_cancel_restore(cancel);

@@ -264,7 +264,7 @@ static void bury(const thi_child_t *child)
         continue;
 }
 
-int thi_process_exec(thi_child_t *child, const thi_exec_t *exec)
+int thi_process_spawn(thi_child_t *child, const thi_exec_t *exec)
 {
     const int saved = errno;
     birth_t birth = {.exec = exec, .no_close_range = thi_fault(THI_FAULT_CLOSE_RANGE)};
@@ -318,7 +318,7 @@ int thi_null_open(int *fd)
     return err;
 }
 #else
-int thi_process_exec(thi_child_t *child, const thi_exec_t *exec)
+int thi_process_spawn(thi_child_t *child, const thi_exec_t *exec)
 {
     (void)exec;
     thi_process_adopt(child);

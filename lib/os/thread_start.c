@@ -49,16 +49,21 @@ static uint64_t block_signals(sigset_t *before)
     return here;
 }
 
-void thi_thread_let_signals(void)
+void thi_thread_let_through(void *mask)
 {
-    sigset_t here;
-    sigemptyset(&here);
+    pthread_sigmask(SIG_BLOCK, NULL, mask);
     for (int signal = 1; signal <= SIGNALS; signal++) {
         if ((blocked_here >> (signal - 1) & 1u) != 0)
-            sigaddset(&here, signal);
+            sigdelset(mask, signal);
     }
+}
+
+void thi_thread_let_signals(void)
+{
+    sigset_t mask;
+    thi_thread_let_through(&mask);
     blocked_here = 0;
-    pthread_sigmask(SIG_UNBLOCK, &here, NULL);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
 /* The calling thread's. The kernel ignores processors that it does not have, but there must be one

@@ -169,7 +169,7 @@ static int start(thrum_subprocess_t *p, const char *const *argv,
         return err;
     err = open_streams(p, config, &null, &plan.exec);
     if (err == 0)
-        err = thi_process_exec(&p->child, &plan.exec);
+        err = thi_process_spawn(&p->child, &plan.exec);
     if (null >= 0)
         thi_fd_close(null);
     thi_plan_end(&plan);
