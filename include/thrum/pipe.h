@@ -61,7 +61,8 @@ THRUM_API int thrum_pipe_fd(const thrum_pipe_t *p);
 
 /** Sends a message; waits while there is no room for it.
  *  @return 0; and otherwise nothing was sent: EPIPE (the peer is gone), ESHUTDOWN (thrum_pipe_close was called
- *  on this end), ECANCELED, ENOMEM, EMFILE and ENFILE (for what is large), or EINVAL (NULL). */
+ *  on this end), ECANCELED, ENOMEM, for what is large also EMFILE, ENFILE and ETOOMANYREFS (the system
+ *  allows no more descriptors that are under way), or EINVAL (NULL). */
 THRUM_API int thrum_pipe_send(thrum_pipe_t *p, const void *data, size_t size);
 
 /** The same, or EAGAIN: there is no room now. Never waits. */
@@ -88,8 +89,7 @@ THRUM_API THRUM_NODISCARD int thrum_pipe_recv_until(thrum_pipe_t *p, void *buf, 
                                                     size_t *size, thrum_time_t deadline);
 
 /** Sends a message with `n` descriptors, at most THRUM_PIPE_FDS_MAX. The receiver has copies of them from then on, also
- *  when the sender closes its own. @return as thrum_pipe_send_until; EBADF (one is none), EINVAL (too many), or
- *  ETOOMANYREFS (the system allows no more that are under way). */
+ *  when the sender closes its own. @return as thrum_pipe_send_until; EBADF (one is none), or EINVAL (too many). */
 THRUM_API THRUM_NODISCARD int thrum_pipe_send_fds(thrum_pipe_t *p, const void *data, size_t size,
                                                   const int *fds, size_t n, thrum_time_t deadline);
 

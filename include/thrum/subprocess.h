@@ -39,7 +39,8 @@ THRUM_BEGIN_DECLS
  *          the exit code is then -SIGKILL, as nobody knows it.)
  * Handles  A thrum_subprocess_t is counted. With the last reference go this process's ends of the pipes; a program
  *          that is still running runs on, and is taken off the system's list of processes by a spawn or a
- *          release that comes after its end. The process's own end does not wait for programs and ends none.
+ *          release that comes after its end; until then it takes a descriptor. The process's own end does not
+ *          wait for programs and ends none.
  * Ordering What this process wrote to files and shared memory before a spawn is there for the program; what the
  *          program wrote is there for whoever has seen its end.
  * Context  Any strand. A spawn keeps its thread until the program has begun (some tenths of a millisecond,
@@ -80,23 +81,29 @@ typedef enum thrum_subprocess_group {
 
 /** How a program is to be run. Start from THRUM_SUBPROCESS_CONFIG_INIT. It is read by the spawn, and not after. */
 typedef struct thrum_subprocess_config {
-    const char *program; /**< what to execute; NULL: what argv[0] says */
-    const char *dir;     /**< where it begins; NULL: where this process is */
-    const char *const
-        *env; /**< "NAME=value", NULL at the end: all of its environment. NULL: this process's */
-    const char *const
-        *env_changes; /**< changes to that, in order: "NAME=value" sets, "NAME" takes away */
+    /** What to execute; NULL: what argv[0] says. */
+    const char *program;
+    /** Where it begins; NULL: where this process is. */
+    const char *dir;
+    /** All of its environment: "NAME=value", NULL at the end. NULL: this process's, which nobody may change
+     *  meanwhile. */
+    const char *const *env;
+    /** Changes to that, in order: "NAME=value" sets, "NAME" takes away. NULL: none. */
+    const char *const *env_changes;
     thrum_stream_t in;
     thrum_stream_t out;
     thrum_stream_t err;
-    const thrum_descriptor_t *pass; /**< further descriptors */
-    size_t pass_count;              /**< how many, at most 1024 */
+    /** Further descriptors, and how many: at most 1024. */
+    const thrum_descriptor_t *pass;
+    size_t pass_count;
     thrum_subprocess_group_t group;
-    bool keep_ignored; /**< what this process ignores (SIGHUP under nohup) is ignored there, too */
-    int64_t
-        linger; /**< nanoseconds: how long thrum_subprocess_communicate, once the program has ended, goes on
-                            for others that have its streams. THRUM_FOREVER: until they have closed them */
-    size_t config_size; /**< set by THRUM_SUBPROCESS_CONFIG_INIT; 0: this first version */
+    /** What this process ignores (SIGHUP under nohup) is ignored there, too. */
+    bool keep_ignored;
+    /** Nanoseconds: how long thrum_subprocess_communicate, once the program has ended, goes on for others that have
+     *  its streams. THRUM_FOREVER: until they have closed them. */
+    int64_t linger;
+    /** Set by THRUM_SUBPROCESS_CONFIG_INIT; 0: this first version. */
+    size_t config_size;
 } thrum_subprocess_config_t;
 
 /** The defaults: streams inherited, this process's environment and directory, a group of its own. */

@@ -206,6 +206,10 @@ void thi_packet_shut(int fd)
  * Files in memory
  */
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8u /* Linux 6.3; it may insist */
+#endif
+
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 static int write_all(int fd, const char *data, size_t size)
@@ -236,7 +240,9 @@ int thi_bytes_file(const void *data, size_t size, int *fd)
         return ENOMEM;
     const int saved = errno;
     const int cancel = thi_cancel_off();
-    const int made = memfd_create("thrum", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int made = memfd_create("thrum", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    if (made < 0 && errno == EINVAL)
+        made = memfd_create("thrum", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     int err = made < 0 ? errno : fill(made, data, size);
     if (err == 0)
         *fd = made;

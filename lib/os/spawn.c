@@ -39,6 +39,9 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x1000
 #endif
@@ -149,7 +152,8 @@ BARE static int number_of(const char *name)
 BARE static int mark_each(void)
 {
     uint64_t buffer[256];
-    const long folder = syscall(SYS_openat, (long)AT_FDCWD, "/proc/self/fd", (long)O_RDONLY);
+    const long folder =
+        syscall(SYS_openat, (long)AT_FDCWD, "/proc/self/fd", (long)(O_RDONLY | O_CLOEXEC));
     if (folder < 0)
         return errno;
     long n = 0;
@@ -249,8 +253,13 @@ static int give_birth(thi_child_t *child, birth_t *birth, char *stack)
         errno = EMFILE;
     else
         pid = CLONE(be_born, stack + STACK_SIZE, flags, birth, &child->pidfd);
-    const int err = pid < 0 ? error_of_clone(errno) : 0;
+    int err = pid < 0 ? error_of_clone(errno) : 0;
     syscall(SYS_rt_sigprocmask, (long)SIG_SETMASK, mask, NULL, SET_SIZE);
+    if (err == 0 && child->pidfd < 0) { /* Linux before 5.2 does not know of that flag */
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        err = ENOSYS;
+    }
     if (err == 0)
         child->pid = pid;
     return err;

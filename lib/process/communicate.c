@@ -356,6 +356,14 @@ void thrum_output_free(thrum_output_t *output)
     *output = (thrum_output_t){0};
 }
 
+/* Its end comes in moments: that is waited for also by those who are cancelled. Should it not come, the program is
+ * taken off the system's list later. */
+static int see_killed(void *p, void **result)
+{
+    (void)result;
+    return thrum_subprocess_wait_until(p, NULL, thrum_after(THRUM_S(1)));
+}
+
 int thrum_subprocess_run(const char *const *argv, const thrum_subprocess_config_t *config,
                          const void *input, size_t size, size_t limit, thrum_time_t deadline,
                          thrum_output_t *output)
@@ -376,7 +384,7 @@ int thrum_subprocess_run(const char *const *argv, const thrum_subprocess_config_
     err = thrum_subprocess_communicate(p, input, size, limit, deadline, output);
     if (err != 0) {
         (void)thrum_subprocess_kill(p);
-        (void)thrum_subprocess_wait(p, NULL);
+        (void)thrum_shield(see_killed, p, NULL);
     }
     thrum_subprocess_release(p);
     return err;
