@@ -357,13 +357,13 @@ size_t thi_pipe_waiting(int fd); /* bytes that can be read */
 #define THI_PACKET_FDS ((size_t)253)
 int thi_packet_pair(int fd[2]);
 int thi_packet_room(int fd, size_t *room); /* the most bytes of one. EINVAL: it is no such end */
-int thi_packet_send(int fd, const struct iovec *iov, size_t count, const int *fds, size_t n);
+int thi_packet_send(int fd, const struct iovec *iov, int count, const int *fds, size_t n);
 int thi_packet_look(int fd, void *head, size_t size,
                     size_t *length); /* the next one's head and whole length */
 bool thi_packet_over(int fd);
 int thi_packet_fds(int fd, int *fds, size_t n,
                    size_t *got); /* its first descriptors; EMFILE, and then none */
-int thi_packet_take(int fd, const struct iovec *iov, size_t count, size_t *length);
+int thi_packet_take(int fd, const struct iovec *iov, int count, size_t *length);
 void thi_packet_shut(int fd); /* for whoever has a copy of the end, and for the peer */
 
 /* A file in memory that nobody can change any more; its bytes, if it is one and has so many (EBADMSG). */

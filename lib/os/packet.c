@@ -60,11 +60,11 @@ static void put_fds(struct msghdr *message, control_t *control, const int *fds, 
 {
     memset(control, 0, sizeof *control);
     message->msg_control = control->bytes;
-    message->msg_controllen = CMSG_SPACE(sizeof(int) * n);
+    message->msg_controllen = (socklen_t)CMSG_SPACE(sizeof(int) * n);
     struct cmsghdr *head = CMSG_FIRSTHDR(message);
     head->cmsg_level = SOL_SOCKET;
     head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof(int) * n);
+    head->cmsg_len = (socklen_t)CMSG_LEN(sizeof(int) * n);
     memcpy(CMSG_DATA(head), fds, sizeof(int) * n);
 }
 
@@ -90,10 +90,11 @@ static ssize_t receive_it(int fd, struct msghdr *message, int flags)
     return recvmsg(fd, message, flags);
 }
 
-int thi_packet_send(int fd, const struct iovec *iov, size_t count, const int *fds, size_t n)
+int thi_packet_send(int fd, const struct iovec *iov, int count, const int *fds, size_t n)
 {
     control_t control;
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                             .msg_iovlen = (size_t)count};
     const int saved = errno;
     const int cancel = thi_cancel_off();
     if (n != 0)
@@ -132,22 +133,40 @@ bool thi_packet_over(int fd)
     return (polled.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
-static size_t take_fds(struct msghdr *message, int *fds, size_t most)
+/* The first `most` of those that lie at `data`; the others are closed. */
+static size_t take_some(const char *data, size_t count, int *fds, size_t most)
 {
+    for (size_t i = 0; i < count; i++) {
+        int fd = -1;
+        memcpy(&fd, data + i * sizeof fd, sizeof fd);
+        if (i < most)
+            fds[i] = fd;
+        else
+            thi_fd_close(fd);
+    }
+    return count < most ? count : most;
+}
+
+/* Not by CMSG_NXTHDR, which not every C library has free of warnings. */
+static size_t take_fds(const struct msghdr *message, int *fds, size_t most)
+{
+    const char *at = message->msg_control;
+    size_t left = message->msg_controllen;
     size_t n = 0;
-    for (struct cmsghdr *head = CMSG_FIRSTHDR(message); head != NULL;
-         head = CMSG_NXTHDR(message, head)) {
-        if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
-            continue;
-        const size_t here = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < here; i++) {
-            int fd = -1;
-            memcpy(&fd, CMSG_DATA(head) + i * sizeof fd, sizeof fd);
-            if (n < most)
-                fds[n++] = fd;
-            else
-                thi_fd_close(fd);
-        }
+    struct cmsghdr head;
+    while (left >= sizeof head) {
+        memcpy(&head, at, sizeof head);
+        const size_t length = head.cmsg_len;
+        if (length < CMSG_LEN(0) || length > left)
+            break;
+        if (head.cmsg_level == SOL_SOCKET && head.cmsg_type == SCM_RIGHTS)
+            n += take_some(at + CMSG_LEN(0), (length - CMSG_LEN(0)) / sizeof(int), fds + n,
+                           most - n);
+        const size_t step = CMSG_SPACE(length - CMSG_LEN(0));
+        if (step >= left)
+            break;
+        at += step;
+        left -= step;
     }
     return n;
 }
@@ -160,7 +179,7 @@ int thi_packet_fds(int fd, int *fds, size_t n, size_t *got)
     struct msghdr message = {.msg_iov = &iov,
                              .msg_iovlen = 1,
                              .msg_control = control.bytes,
-                             .msg_controllen = CMSG_LEN(sizeof(int) * n)};
+                             .msg_controllen = (socklen_t)CMSG_LEN(sizeof(int) * n)};
     const int saved = errno;
     const int cancel = thi_cancel_off();
     int err = 0;
@@ -181,9 +200,10 @@ int thi_packet_fds(int fd, int *fds, size_t n, size_t *got)
     return err;
 }
 
-int thi_packet_take(int fd, const struct iovec *iov, size_t count, size_t *length)
+int thi_packet_take(int fd, const struct iovec *iov, int count, size_t *length)
 {
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                             .msg_iovlen = (size_t)count};
     const int saved = errno;
     const int cancel = thi_cancel_off();
     const ssize_t n = retried(fd, &message, FLAGS | MSG_TRUNC, receive_it);
@@ -302,7 +322,7 @@ int thi_packet_room(int fd, size_t *room)
     return EINVAL;
 }
 
-int thi_packet_send(int fd, const struct iovec *iov, size_t count, const int *fds, size_t n)
+int thi_packet_send(int fd, const struct iovec *iov, int count, const int *fds, size_t n)
 {
     (void)fd, (void)iov, (void)count, (void)fds, (void)n;
     return ENOSYS;
@@ -326,7 +346,7 @@ int thi_packet_fds(int fd, int *fds, size_t n, size_t *got)
     return ENOSYS;
 }
 
-int thi_packet_take(int fd, const struct iovec *iov, size_t count, size_t *length)
+int thi_packet_take(int fd, const struct iovec *iov, int count, size_t *length)
 {
     (void)fd, (void)iov, (void)count, (void)length;
     return ENOSYS;
