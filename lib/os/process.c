@@ -154,6 +154,7 @@ static void disown(thi_child_t *child)
 
 static void after_fork_in_child(void)
 {
+    thi_futex_after_fork(); /* first of all: somebody may have slept on a lock that is given back here */
     for (thi_child_t *child = children, *next = NULL; child != NULL; child = next) {
         next = child->next;
         disown(child);
@@ -398,7 +399,8 @@ static bool ask_system(const thi_child_t *child, int *status)
 {
     struct process_info info = {.mask = INFO_EXIT};
     const bool told = !thi_fault(THI_FAULT_EXIT_INFO) &&
-                      ioctl(child->pidfd, GET_INFO, &info) == 0 && (info.mask & INFO_EXIT) != 0;
+                      syscall(SYS_ioctl, child->pidfd, GET_INFO, &info) == 0 &&
+                      (info.mask & INFO_EXIT) != 0;
     thi_store_relaxed(&system_tells, told ? TELLS : TELLS_NOT);
     if (told)
         *status = from_wait_status((int)info.exit_code);

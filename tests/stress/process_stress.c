@@ -219,11 +219,53 @@ static void run_strangers(thrum_time_t until)
     reap_all();
 }
 
+/* --- parents that are killed at any moment --------------------------------------------------------------- */
+
+static int keep_starting(void *arg, void **result)
+{
+    (void)arg;
+    (void)result;
+    alarm(CHILD_SECONDS);
+    for (;;) {
+        thrum_process_t *p[3];
+        for (int i = 0; i < 3; i++)
+            p[i] = started(stay, 0, true);
+        for (int i = 0; i < 3; i++) {
+            (void)thrum_process_kill(p[i]);
+            (void)thrum_process_join(p[i], NULL);
+            thrum_process_release(p[i]);
+        }
+    }
+    return 0;
+}
+
+/* All that it has started have the writing end of a pipe: it is closed when they are gone. */
+static void run_killed_parents(thrum_time_t until)
+{
+    struct chance chance = chance_begin();
+    while (thrum_now() < until) {
+        int ends[2];
+        char byte = 0;
+        CHECK(pipe(ends) == 0);
+        thrum_process_t *p = started(keep_starting, 0, false);
+        CHECK(thrum_sleep(chance_below(&chance, NAP_NS)) == 0);
+        CHECK(thrum_process_kill(p) == 0);
+        CHECK(thrum_process_join(p, NULL) == 0);
+        thrum_process_release(p);
+        close(ends[1]);
+        CHECK(read(ends[0], &byte, 1) == 0);
+        close(ends[0]);
+        watchdog_progress();
+    }
+    reap_all();
+}
+
 static const struct stress_case cases[] = {
     {"everybody does anything", run_anything},
     {"everybody joins one", run_together},
     {"coroutines join", run_coroutines},
     {"somebody waits for any child", run_strangers},
+    {"parents are killed at any moment", run_killed_parents},
 };
 
 STRESS_MAIN(cases)

@@ -204,6 +204,24 @@ Test(process_end, daemons_die_with_a_parent_that_aborts)
     cr_expect(family_is_gone(&family));
 }
 
+static int execute_with_daemons(void *arg, void **result)
+{
+    (void)result;
+    alarm(CHILD_SECONDS);
+    if (spawn(family_child, arg, true) != 0)
+        return 1;
+    execl("/bin/sh", "sh", "-c", "exit 3", (char *)NULL);
+    return 1;
+}
+
+Test(process_end, daemons_die_with_a_parent_that_executes_another_program)
+{
+    struct family family;
+    family_open(&family);
+    cr_expect_eq(run_parent(execute_with_daemons, &family), 3);
+    cr_expect(family_is_gone(&family));
+}
+
 static int outlive(void *arg, void **result)
 {
     (void)result;
