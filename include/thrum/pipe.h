@@ -102,7 +102,7 @@ THRUM_API THRUM_NODISCARD int thrum_pipe_recv_fds(thrum_pipe_t *p, void *buf, si
                                                   thrum_time_t deadline);
 
 /** Ends the talk, whoever has copies of either end: what was sent before can be received; then all is ESHUTDOWN here, and
- *  at the peer's receives are ESHUTDOWN and sends EPIPE. Strands that wait come back at once. */
+ *  at the peer's receives are ESHUTDOWN and sends EPIPE. Strands that wait come back at once. NULL: nothing. */
 THRUM_API void thrum_pipe_close(thrum_pipe_t *p);
 
 /** Gives this process's end up. NULL: nothing. */

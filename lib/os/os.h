@@ -257,7 +257,7 @@ typedef struct thi_exec {
  * lacks what it takes. */
 int thi_process_spawn(thi_child_t *child, const thi_exec_t *exec);
 
-/* The signal to all of the group that the child has of its own, also when the child itself is gone. ESRCH: there
+/* The signal to all of the group that the child was given, also when the child itself is gone, and to the child. ESRCH: there
  * is nobody in it (also: `waited_for`, and the system is older than Linux 6.9). */
 int thi_process_signal_group(const thi_child_t *child, int signal, bool waited_for);
 

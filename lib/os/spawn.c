@@ -298,20 +298,30 @@ int thi_process_spawn(thi_child_t *child, const thi_exec_t *exec)
 
 #define SIGNAL_GROUP 4u /* PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9 */
 
+static int signal_members(const thi_child_t *child, int signal, bool waited_for)
+{
+    long rc = -1;
+    errno = EINVAL;
+    if (!thi_fault(THI_FAULT_GROUP))
+        rc = syscall(SYS_pidfd_send_signal, (long)child->pidfd, (long)signal, NULL,
+                     (long)SIGNAL_GROUP);
+    if (rc == 0 || errno != EINVAL)
+        return rc == 0 ? 0 : errno;
+    if (waited_for) /* the number may be another's */
+        return ESRCH;
+    return kill(-child->pid, signal) == 0 ? 0 : errno;
+}
+
 int thi_process_signal_group(const thi_child_t *child, int signal, bool waited_for)
 {
     if (child->pid <= 0)
         return ESRCH;
     const int saved = errno;
-    long rc = thi_fault(THI_FAULT_GROUP) ? (errno = EINVAL, -1)
-                                         : syscall(SYS_pidfd_send_signal, (long)child->pidfd,
-                                                   (long)signal, NULL, SIGNAL_GROUP);
-    if (rc != 0 && errno == EINVAL) {
-        errno = ESRCH;
-        rc = waited_for ? -1
-                        : kill(-child->pid, signal); /* the number is nobody else's until then */
+    int err = signal_members(child, signal, waited_for);
+    if (!waited_for && getpgid(child->pid) != child->pid) { /* it has gone to another group */
+        const int own = thi_process_signal(child, signal);
+        err = own == 0 ? 0 : err;
     }
-    const int err = rc != 0 ? errno : 0;
     errno = saved;
     return err;
 }

@@ -366,6 +366,8 @@ int thrum_pipe_fd(const thrum_pipe_t *p)
 
 void thrum_pipe_close(thrum_pipe_t *p)
 {
+    if (p == NULL)
+        return;
     thi_store_relaxed(&p->closed, 1u);
     thi_packet_shut(p->fd);
 }

@@ -291,7 +291,7 @@ static void wait_for_others(void)
     thrum_subprocess_config_t config = piped();
     thrum_output_t output;
     config.linger = THRUM_FOREVER;
-    thrum_subprocess_t *p = shell("(sleep 0.1; echo theirs) & echo mine; exit 3", &config);
+    thrum_subprocess_t *p = shell("echo mine; (sleep 0.1; echo theirs) & exit 3", &config);
     EXPECT_CALL(0, thrum_subprocess_communicate(p, NULL, 0, 100, PATIENCE, &output));
     cr_expect_str_eq(output.out, "mine\ntheirs\n");
     cr_expect_eq(output.code, 3);

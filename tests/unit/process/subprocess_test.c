@@ -128,6 +128,19 @@ Test(subprocess, does_not_care_that_sigchld_is_ignored)
     EXPECT_CALL(ENOENT, thrum_subprocess_spawn(NULL, missing, NULL));
 }
 
+/* Where the system cannot tell, nobody knows: as if it had been killed. */
+Test(subprocess, has_a_code_also_when_nobody_knows_it)
+{
+    int code = 0;
+    signal(SIGCHLD, SIG_IGN);
+    thi_fault_arm(THI_FAULT_EXIT_INFO, THI_FAULT_ALWAYS);
+    thrum_subprocess_t *p = shell("exit 6", NULL);
+    EXPECT_CALL(0, thrum_subprocess_wait(p, &code));
+    cr_expect_eq(code, -SIGKILL);
+    thrum_subprocess_release(p);
+    thi_fault_arm(THI_FAULT_EXIT_INFO, 0);
+}
+
 static uint32_t taking_over;
 
 static void *take_any_child(void *arg)
@@ -586,6 +599,27 @@ Test(subprocess, is_killed_with_all_its_group)
     thi_fault_arm(THI_FAULT_GROUP, THI_FAULT_ALWAYS); /* by its number */
     kill_a_family();
     thi_fault_arm(THI_FAULT_GROUP, 0);
+}
+
+/* A program may leave its group: here for that of its parent. */
+Test(subprocess, is_killed_also_when_it_has_left_its_group)
+{
+    thrum_subprocess_config_t config = piped();
+    int code = 0;
+    const char *const argv[] = {"python3", "-c",
+                                "import os, sys; os.setpgid(0, os.getpgid(os.getppid()));"
+                                "print(flush=True); sys.stdin.read()",
+                                NULL};
+    thrum_subprocess_t *p = NULL;
+    char byte = 0;
+    if (thrum_subprocess_spawn(&p, argv, &config) == ENOENT)
+        cr_skip_test("no python3");
+    EXPECT_CALL(0, thrum_io_read_full(thrum_subprocess_out(p), &byte, 1, NULL, PATIENCE));
+    cr_expect_eq(getpgid(thrum_subprocess_pid(p)), getpgrp());
+    EXPECT_CALL(0, thrum_subprocess_kill(p));
+    EXPECT_CALL(0, thrum_subprocess_wait(p, &code));
+    cr_expect_eq(code, -SIGKILL);
+    thrum_subprocess_release(p);
 }
 
 Test(subprocess, terminate_asks)
