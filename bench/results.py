@@ -30,6 +30,7 @@ METRICS = {
     "ns_per_task": Metric("", "ns"),
     "roundtrip_us": Metric("", "us"),
     "ms": Metric("", "ms"),
+    "us": Metric("", "us"),
     "seconds": Metric("", "s"),
     "growth_kib": Metric("_growth", "KiB", resolution=256.0),  # the kernel counts pages late
     "bytes": Metric("", "bytes"),
@@ -65,6 +66,7 @@ TOPICS = {
     "coroutine": ("Coroutines", []),
     "coroutine_memory": ("Coroutines that wait: memory", ["bytes"]),
     "coroutine_many": ("Very many coroutines", ["seconds"]),
+    "subprocess": ("Other programs", ["us"]),
     "rwlock": ("Readers side by side", ["mops"]),
     "idle": ("Threads that wait", ["processor_us"]),
     "size": ("Sizes", ["bytes"]),

@@ -36,7 +36,7 @@ typedef uint32_t thrum_socklen_t;
  *           again when there is something.
  * Closing   thrum_io_close wakes whoever waits: ECANCELED. A number that was closed and is used again is
  *           a new descriptor in every respect.
- * Errors    Of the system, as values: EBADF, ECONNRESET, EPIPE (a write; no SIGPIPE for sockets) ... EINTR
+ * Errors    Of the system, as values: EBADF, ECONNRESET, EPIPE (a write; there is no SIGPIPE) ... EINTR
  *           and EAGAIN never come back, unless said. ETIMEDOUT: the deadline. ECANCELED: cancelled, or closed
  *           meanwhile. What can be done without waiting is done, also after the deadline and when cancelled.
  * Context   Any strand.

@@ -23,12 +23,14 @@
 #include <thrum/mutex.h>
 #include <thrum/once.h>
 #include <thrum/pack.h>
+#include <thrum/pipe.h>
 #include <thrum/process.h>
 #include <thrum/queue.h>
 #include <thrum/rlock.h>
 #include <thrum/rwlock.h>
 #include <thrum/select.h>
 #include <thrum/semaphore.h>
+#include <thrum/subprocess.h>
 #include <thrum/thread.h>
 #include <thrum/thread_pool.h>
 #include <thrum/time.h>

@@ -100,7 +100,8 @@ static ssize_t read_file(const op_t *op)
 
 static ssize_t write_piece(const op_t *op, const void *data, size_t size)
 {
-    return thi_fd_write(op->fd, data, size < PIECE ? size : PIECE);
+    const struct iovec piece = {(void *)(uintptr_t)data, size < PIECE ? size : PIECE};
+    return thi_fd_write_quietly(op->fd, &piece, 1);
 }
 
 /* The first that is not empty. */
@@ -117,9 +118,10 @@ static ssize_t write_file(const op_t *op)
     const bool waits = !thi_fd_nonblocking(op->fd);
     if (waits && !is_ready(op->fd, THI_POLL_OUT))
         return not_now();
+    const struct iovec all = {(void *)(uintptr_t)op->data, op->size};
     if (op->iov != NULL)
-        return waits ? write_first(op) : thi_fd_writev(op->fd, op->iov, op->count);
-    return waits ? write_piece(op, op->data, op->size) : thi_fd_write(op->fd, op->data, op->size);
+        return waits ? write_first(op) : thi_fd_write_quietly(op->fd, op->iov, op->count);
+    return waits ? write_piece(op, op->data, op->size) : thi_fd_write_quietly(op->fd, &all, 1);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
  * Waiting for descriptors.
  */
 #include "coroutine/core.h"
+#include "coroutine/coroutine.h"
 
 /* One descriptor that is waited for. */
 typedef struct thi_fdwait {
@@ -23,13 +24,7 @@ int thi_waitfd_arm(thrum_loop_t *loop, int fd, unsigned events);
 void thi_waitfd_polled(thi_poll_set_t *set);
 bool thi_waitfd_is_number(int fd);
 
-/* Wakes whoever waits for it, for good. */
-void thi_waitfd_closed(int fd);
-
 /* How many wait for it; tests wait for a state with it. */
 unsigned thi_waitfd_count(int fd);
-
-/* Wakes whoever waits for it: they try again. */
-void thi_waitfd_look_again(int fd);
 
 #endif /* THI_WAITFD_H */

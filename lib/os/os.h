@@ -35,12 +35,14 @@ typedef enum thi_rank {
     THI_RANK_REGISTRY = 4, /* strand records */
     THI_RANK_LOCALS = 5,   /* keys of strand locals */
     THI_RANK_CHECK = 6,    /* bookkeeping of the checked build */
+    THI_RANK_PROGRAMS = 7, /* subprocesses */
     THI_RANK_BLOCKS = 8,   /* the depot of blocks; a map's outcome */
     THI_RANK_CREW = 9,     /* a pool's workers */
     THI_RANK_QUEUES = 10,  /* the list of FIFO queues */
     THI_RANK_STACKS = 11,  /* stacks of coroutines; ports of loops */
-    THI_RANK_PROCESSES = 12, /* process objects; these two are held across fork */
-    THI_RANK_CHILDREN = 13,  /* descriptors of children */
+    THI_RANK_PROCESSES = 12, /* process objects; these three are held across fork */
+    THI_RANK_PIPES = 13,     /* pipes of children; as the two beside it */
+    THI_RANK_CHILDREN = 14,  /* descriptors of children */
 } thi_rank_t;
 
 typedef struct thi_lock {
@@ -224,6 +226,41 @@ int thi_process_signal(const thi_child_t *child, int signal);
 /* Forgets it; one that dies with its parent is killed. */
 void thi_process_close(thi_child_t *child);
 
+/* A record that is to be a child's, of whoever makes it: to be closed, as above. */
+void thi_process_adopt(thi_child_t *child);
+
+/* A place for one of this process's descriptors in another program. `from` is changed. */
+typedef struct thi_exec_fd {
+    int from;
+    int to;
+} thi_exec_fd_t;
+
+typedef enum thi_exec_group {
+    THI_EXEC_SAME,    /* the parent's */
+    THI_EXEC_GROUP,   /* one of its own */
+    THI_EXEC_SESSION, /* and a session */
+} thi_exec_group_t;
+
+typedef struct thi_exec {
+    const char *const *paths; /* the first that can be executed is; NULL ends each of these three */
+    const char *const *argv;
+    const char *const *env;
+    const char *dir;    /* NULL: the parent's */
+    thi_exec_fd_t *fds; /* places that differ; from 3 on it has no other descriptors */
+    size_t fd_count;
+    thi_exec_group_t group;
+    bool keep_ignored; /* signals that this process ignores; all others have their default */
+} thi_exec_t;
+
+/* Executes another program; no signal is blocked in it. Returns 0; or an error of any of its steps (of
+ * execve, chdir, dup ...), and then there is no child; EAGAIN, ENOMEM, EMFILE, ENFILE; ENOSYS: the system
+ * lacks what it takes. */
+int thi_process_spawn(thi_child_t *child, const thi_exec_t *exec);
+
+/* The signal to all of the group that the child was given, also when the child itself is gone, and to the child. ESRCH: there
+ * is nobody in it (also: `waited_for`, and the system is older than Linux 6.9). */
+int thi_process_signal_group(const thi_child_t *child, int signal, bool waited_for);
+
 /* Ends the calling process, as _exit; the parent learns the status whoever waits for it. */
 _Noreturn void thi_process_leave(int status);
 
@@ -305,6 +342,44 @@ ssize_t thi_fd_write(int fd, const void *buf, size_t size);
 ssize_t thi_fd_writev(int fd, const struct iovec *iov, int count);
 int thi_fd_close(int fd);
 
+/* As write and writev, without SIGPIPE. */
+ssize_t thi_fd_write_quietly(int fd, const struct iovec *iov, int count);
+
+/* For reading nothing and writing nowhere; close-on-exec. */
+int thi_null_open(int *fd);
+
+/* A pipe; its record stays where it is. The process that has it is the only one that keeps its ends, but for
+ * those that are handed to a program: forked children do not. Returns 0 or an error of the system, and then
+ * there is nothing to be closed. */
+typedef struct thi_pipe {
+    int fd[2]; /* to read from, to write to; -1: closed, or in a forked child */
+    struct thi_pipe *next;
+    struct thi_pipe **link;
+} thi_pipe_t;
+#define THI_PIPE_NONE ((thi_pipe_t){{-1, -1}, NULL, NULL})
+int thi_pipe_open(thi_pipe_t *pipe, int nonblocking_end);
+void thi_pipe_close_end(thi_pipe_t *pipe, int end);
+void thi_pipe_close(thi_pipe_t *pipe);
+size_t thi_pipe_waiting(int fd); /* bytes that can be read */
+
+/* Packets between the two ends of a pair: whole or not at all. Nothing waits: EAGAIN. A peer that is gone:
+ * EPIPE for who sends; for who receives a length of 0, and then it is over. */
+#define THI_PACKET_FDS ((size_t)253)
+int thi_packet_pair(int fd[2]);
+int thi_packet_room(int fd, size_t *room); /* the most bytes of one. EINVAL: it is no such end */
+int thi_packet_send(int fd, const struct iovec *iov, int count, const int *fds, size_t n);
+int thi_packet_look(int fd, void *head, size_t size,
+                    size_t *length); /* the next one's head and whole length */
+bool thi_packet_over(int fd);
+int thi_packet_fds(int fd, int *fds, size_t n,
+                   size_t *got); /* its first descriptors; EMFILE, and then none */
+int thi_packet_take(int fd, const struct iovec *iov, int count, size_t *length);
+void thi_packet_shut(int fd); /* for whoever has a copy of the end, and for the peer */
+
+/* A file in memory that nobody can change any more; its bytes, if it is one and has so many (EBADMSG). */
+int thi_bytes_file(const void *data, size_t size, int *fd);
+int thi_bytes_read(int fd, void *data, size_t size);
+
 /* Pollers: of many descriptors, whichever become ready. open and arm return an error of the system.
  * A poller tells once of a descriptor that was armed; with `keep` again and again while it is ready. EPERM:
  * it is always ready. One that is closed is forgotten. */
@@ -373,6 +448,13 @@ typedef enum thi_fault {
     THI_FAULT_PIDFD,
     THI_FAULT_LETTER,
     THI_FAULT_EXIT_INFO, /* the system does not tell how a process ended that somebody else waited for */
+    THI_FAULT_GROUP,       /* the system does not signal groups by descriptors */
+    THI_FAULT_CLOSE_RANGE, /* the system does not mark ranges of descriptors */
+    THI_FAULT_OPEN,
+    THI_FAULT_SOCKETPAIR,
+    THI_FAULT_RECEIVE, /* no room for descriptors that come */
+    THI_FAULT_MEMFD,
+    THI_FAULT_QUIETLY, /* the system has no writes without SIGPIPE */
     THI_FAULT_KINDS,
 } thi_fault_t;
 void thi_fault_arm(thi_fault_t kind, unsigned nth);

@@ -501,6 +501,14 @@ void thi_process_none(thi_child_t *child)
     *child = (thi_child_t){.pid = -1, .pidfd = -1, .life = -1, .gate = -1, .letter = -1};
 }
 
+void thi_process_adopt(thi_child_t *child)
+{
+    thi_process_none(child);
+    thi_children_enter();
+    link_child(child);
+    thi_children_leave();
+}
+
 void thi_process_close(thi_child_t *child)
 {
     const int saved = errno;
