@@ -80,38 +80,60 @@ void thi_far_wake(uint32_t *word)
     errno = saved;
 }
 
-/* The comparison, which would wake more, is one that cannot hold; the word is the same in both places. */
-static void change_and_wake(uint32_t *word, unsigned op, uint32_t operand)
-{
-    const int saved = errno;
-    syscall(SYS_futex, word, FUTEX_WAKE_OP, INT_MAX, 0, word,
-            FUTEX_OP(op, operand, FUTEX_OP_CMP_EQ, 0));
-    errno = saved;
-}
+typedef enum change { ADD = FUTEX_OP_ADD, OR = FUTEX_OP_OR, CLEAR = FUTEX_OP_ANDN } change_t;
 
-/* An operand has 11 bits, or is one bit anywhere: the low ones in one step, as nearly everything is, the others
- * one by one. */
+#if defined(__SANITIZE_THREAD__) || defined(THI_CLANG_TSAN)
+/* ThreadSanitizer has to see the change. */
+static bool change_and_wake(uint32_t *word, change_t change, bool is_bit, uint32_t operand)
+{
+    const uint32_t value = is_bit ? UINT32_C(1) << operand : operand;
+    if (change == ADD)
+        thi_fetch_add_acq_rel(word, value);
+    else if (change == OR)
+        thi_fetch_or_acq_rel(word, value);
+    else
+        thi_fetch_and_acq_rel(word, ~value);
+    const int saved = errno;
+    const long woken = syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX);
+    errno = saved;
+    return woken > 0;
+}
+#else
+/* The comparison, which would wake more, is one that cannot hold; the word is the same in both places. */
+static bool change_and_wake(uint32_t *word, change_t change, bool is_bit, uint32_t operand)
+{
+    const unsigned op = (unsigned)change | (is_bit ? FUTEX_OP_OPARG_SHIFT : 0u);
+    const int saved = errno;
+    thi_fence_full();
+    const long woken = syscall(SYS_futex, word, FUTEX_WAKE_OP, INT_MAX, 0, word,
+                               FUTEX_OP(op, operand, FUTEX_OP_CMP_LT, 0) & UINT32_MAX);
+    errno = saved;
+    return woken > 0;
+}
+#endif
+
+/* An operand has 11 bits, or is one bit anywhere. */
 #define OPERAND_BITS 11u
-void thi_far_add(uint32_t *word, uint32_t n)
+bool thi_far_add(uint32_t *word, uint32_t n)
 {
     const uint32_t low = n & ((1u << OPERAND_BITS) - 1u);
-    if (low != 0)
-        change_and_wake(word, FUTEX_OP_ADD, low);
-    for (uint32_t bit = OPERAND_BITS; bit < 32; bit++) {
+    bool woken = low != 0 && change_and_wake(word, ADD, false, low);
+    for (uint32_t bit = OPERAND_BITS; bit < 32 && n >> bit != 0; bit++) {
         thi_death_point("far: between two steps of an addition");
         if ((n >> bit & 1u) != 0)
-            change_and_wake(word, FUTEX_OP_ADD | FUTEX_OP_OPARG_SHIFT, bit);
+            woken |= change_and_wake(word, ADD, true, bit);
     }
+    return woken;
 }
 
-void thi_far_or(uint32_t *word, uint32_t bit)
+bool thi_far_or(uint32_t *word, uint32_t bit)
 {
-    change_and_wake(word, FUTEX_OP_OR | FUTEX_OP_OPARG_SHIFT, (uint32_t)__builtin_ctz(bit));
+    return change_and_wake(word, OR, true, (uint32_t)__builtin_ctz(bit));
 }
 
-void thi_far_clear(uint32_t *word, uint32_t bit)
+bool thi_far_clear(uint32_t *word, uint32_t bit)
 {
-    change_and_wake(word, FUTEX_OP_ANDN | FUTEX_OP_OPARG_SHIFT, (uint32_t)__builtin_ctz(bit));
+    return change_and_wake(word, CLEAR, true, (uint32_t)__builtin_ctz(bit));
 }
 #else
 /* Nobody gets here: without segments there is nothing to sleep on. */
@@ -132,21 +154,24 @@ void thi_far_wake(uint32_t *word)
     thi_futex_wake(word, UINT_MAX);
 }
 
-void thi_far_add(uint32_t *word, uint32_t n)
+bool thi_far_add(uint32_t *word, uint32_t n)
 {
     thi_fetch_add_acq_rel(word, n);
     thi_futex_wake(word, UINT_MAX);
+    return true;
 }
 
-void thi_far_or(uint32_t *word, uint32_t bit)
+bool thi_far_or(uint32_t *word, uint32_t bit)
 {
     thi_fetch_or_acq_rel(word, bit);
     thi_futex_wake(word, UINT_MAX);
+    return true;
 }
 
-void thi_far_clear(uint32_t *word, uint32_t bit)
+bool thi_far_clear(uint32_t *word, uint32_t bit)
 {
     thi_fetch_and_acq_rel(word, ~bit);
     thi_futex_wake(word, UINT_MAX);
+    return true;
 }
 #endif

@@ -57,10 +57,12 @@ static int init_mutex(pthread_mutex_t *mutex, int protocol)
 
 int thi_guard_init(thi_guard_t *guard)
 {
-    *guard = (thi_guard_t){.orphaned = 0};
+    *guard = (thi_guard_t){.made = 0};
     int err = init_mutex(lock_of(guard), PTHREAD_PRIO_NONE);
     if (err == 0 && init_mutex(line_of(guard), PTHREAD_PRIO_INHERIT) != 0)
         err = init_mutex(line_of(guard), PTHREAD_PRIO_NONE); /* a kernel without: nearly as good */
+    if (err == 0)
+        guard->made = THI_GUARD_MADE;
     return err == 0 || err == ENOMEM ? err : ENOTSUP;
 }
 
@@ -159,9 +161,12 @@ int thi_guard_unlock(thi_guard_t *guard)
     return err;
 }
 
+/* Some C libraries say so at once, others only to who would wait. */
 bool thi_guard_mine(thi_guard_t *guard)
 {
-    const int err = taken(guard, lock_until(lock_of(guard), 0));
+    int err = thi_guard_trylock(guard);
+    if (err == EBUSY)
+        err = taken(guard, lock_until(lock_of(guard), 0));
     if (err == 0 || err == EOWNERDEAD)
         pthread_mutex_unlock(lock_of(guard));
     return err == EDEADLK;

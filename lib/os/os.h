@@ -39,6 +39,7 @@ typedef enum thi_rank {
     THI_RANK_CREW = 9,     /* a pool's workers */
     THI_RANK_QUEUES = 10,  /* the list of FIFO queues */
     THI_RANK_STACKS = 11,  /* stacks of coroutines; ports of loops */
+    THI_RANK_HELPERS = 12, /* threads that sleep for coroutines */
 } thi_rank_t;
 
 typedef struct thi_lock {
@@ -203,13 +204,15 @@ typedef struct thi_guard {
     THRUM_ALIGNED(8) unsigned char lock[48]; /* a robust mutex of the system's */
     unsigned char line[48];                  /* another: held by the one who sleeps on the first */
     uint32_t orphaned;                       /* a holder has died, and nobody has mended it since */
-    uint32_t reserved;
+    uint32_t made;                           /* THI_GUARD_MADE: it is one */
 } thi_guard_t;
+#define THI_GUARD_MADE UINT32_C(0x67756172)
 
 int thi_guard_init(thi_guard_t *guard); /* 0, ENOMEM, ENOTSUP */
 
 /* 0 or EOWNERDEAD: the caller holds it; the latter until somebody has mended what it guards and said so.
- * EBUSY, ETIMEDOUT: it does not. A guard that is free is taken whatever the deadline. */
+ * EBUSY, ETIMEDOUT: it does not. EDEADLK: the calling thread holds it already (trylock may say EBUSY then).
+ * A guard that is free is taken whatever the deadline. */
 int thi_guard_trylock(thi_guard_t *guard);
 int thi_guard_lock(thi_guard_t *guard, thrum_time_t deadline);
 void thi_guard_mend(thi_guard_t *guard);
@@ -226,10 +229,11 @@ int thi_far_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline, uint3
 bool thi_far_near(void);
 
 /* Changes the word and wakes all who sleep on it in one step: there is no instruction between the two at
- * which the caller could be killed. A full fence. add: any n; or: one bit. */
-void thi_far_add(uint32_t *word, uint32_t n);
-void thi_far_or(uint32_t *word, uint32_t bit);
-void thi_far_clear(uint32_t *word, uint32_t bit);
+ * which the caller could be killed. A full fence. add: any n, of which bits from 11 on are added one by one;
+ * or, clear: one bit. Returns whether anybody slept. */
+bool thi_far_add(uint32_t *word, uint32_t n);
+bool thi_far_or(uint32_t *word, uint32_t bit);
+bool thi_far_clear(uint32_t *word, uint32_t bit);
 void thi_far_wake(uint32_t *word);
 
 /* --- memory for stacks ----------------------------------------------------------------------------- */

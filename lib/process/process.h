@@ -6,6 +6,7 @@
  */
 
 #include <thrum/shared.h>
+#include <thrum/shared_lock.h>
 
 #include "strand/strand.h"
 
@@ -43,6 +44,24 @@ void *thi_shared_base(const thrum_shared_t *arena);
 /* Tests: whether the whole of the bookkeeping is as it should be, and what is free adds up. Blocks until the
  * guard is free. Says on standard error what is wrong. */
 bool thi_shared_sound(thrum_shared_t *arena);
+
+/* ================================================================================================
+ * Waiting in shared memory: a thread sleeps as a thread, a coroutine lets its thread go on (sleep.c)
+ */
+
+/* As thi_guard_lock, and EDEADLK only where the calling strand itself would wait for its own thread. */
+int thi_shared_lock(thi_guard_t *guard, thrum_time_t deadline, const thi_site_t *site);
+
+/* For what is mended by being one store at a time: the death of a holder is no news. 0, or ETIMEDOUT. */
+int thi_shared_lock_plain(thi_guard_t *guard, thrum_time_t deadline, const thi_site_t *site);
+
+/* Sleeps while *word == expected, until a wake of the word (thi_far_*), or for no reason: 0. ETIMEDOUT,
+ * ECANCELED (the strand is cancelled, and `cancellable`), ENOMEM. Nothing is consumed: wakes are for all. */
+int thi_shared_sleep(uint32_t *word, uint32_t expected, thrum_time_t deadline, bool cancellable,
+                     const thi_site_t *site);
+
+/* Who is calling, unlike all others of all processes that live: 0: it could not be registered. */
+uint64_t thi_shared_self(void);
 
 /* ================================================================================================
  * The handle (arena.c) and the memory that all have in common (heap.c)
