@@ -25,12 +25,20 @@ bool thi_fault(thi_fault_t kind)
 }
 
 static uint32_t death;
+static int death_signal;
 static char *death_note;
 
 void thi_death_arm(unsigned nth, char *note)
 {
+    death_signal = SIGKILL;
     death_note = note;
     thi_store_relaxed(&death, nth);
+}
+
+void thi_stop_arm(unsigned nth)
+{
+    thi_death_arm(nth, NULL);
+    death_signal = SIGSTOP;
 }
 
 void thi_death_point(const char *name)
@@ -39,9 +47,9 @@ void thi_death_point(const char *name)
         return;
     if (death_note != NULL)
         strncpy(death_note, name, THI_DEATH_NOTE - 1);
-    kill(getpid(), SIGKILL);
-    for (;;)
-        pause();
+    const int saved = errno;
+    kill(getpid(), death_signal);
+    errno = saved;
 }
 #else
 typedef int thi_no_faults; /* a translation unit may not be empty */
