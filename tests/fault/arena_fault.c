@@ -233,7 +233,7 @@ static bool take_any(int fd, void *arg)
 
 static int stop_half_way(void *arg)
 {
-    thi_stop_arm(*(unsigned *)arg);
+    thi_stop_arm(arg);
     return make_named(NULL);
 }
 
@@ -249,8 +249,9 @@ Test(arena_fault, what_a_dead_maker_has_left_open_elsewhere_is_in_nobodys_way)
     char link[80];
     snprintf(arena_name, sizeof arena_name, "fault %d", (int)getpid());
     snprintf(link, sizeof link, "thrum-shared:%s", arena_name);
-    for (unsigned n = 1; n <= 2; n++) { /* before it has decided */
-        const pid_t pid = victim_start(stop_half_way, &n);
+    char *points[] = {"named: to be found", "named: about to decide"};
+    for (unsigned n = 0; n < 2; n++) {
+        const pid_t pid = victim_start(stop_half_way, points[n]);
         victim_await_stop(pid);
         const pid_t other = victim_start(make_it_or_not, NULL); /* waits for it */
         const int fd = thi_segment_find(link, take_any, NULL);
@@ -264,14 +265,15 @@ Test(arena_fault, what_a_dead_maker_has_left_open_elsewhere_is_in_nobodys_way)
 
 Test(arena_fault, a_maker_that_is_stopped_is_waited_for)
 {
-    unsigned n = 1;
+    char point[] = "named: to be found";
     thrum_shared_t *arena = NULL;
     snprintf(arena_name, sizeof arena_name, "fault %d", (int)getpid());
-    const pid_t pid = victim_start(stop_half_way, &n);
+    const pid_t pid = victim_start(stop_half_way, point);
     victim_await_stop(pid);
     const pid_t other = victim_start(make_it_or_not, NULL);
     cr_expect_eq(thrum_shared_open(&arena, arena_name), ENOENT);
     kill(pid, SIGCONT);
-    cr_expect_eq(victim_end(pid), 0);
-    cr_expect_eq(victim_end(other), 0);
+    const int ended = victim_end(pid), other_ended = victim_end(other);
+    cr_expect_eq(ended, 0, "it ended with %d, the other with %d", ended, other_ended);
+    cr_expect_eq(other_ended, 0);
 }
