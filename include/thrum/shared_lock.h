@@ -191,6 +191,13 @@ THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_until(thrum_shared_cond_t *
                                                            thrum_shared_mutex_t *m,
                                                            thrum_time_t deadline);
 
+/** The same with a recursive lock: gives up every level and takes all of them back. @return as wait. */
+THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_rlock(thrum_shared_cond_t *c,
+                                                           thrum_shared_rlock_t *r);
+THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_rlock_until(thrum_shared_cond_t *c,
+                                                                 thrum_shared_rlock_t *r,
+                                                                 thrum_time_t deadline);
+
 /** Waits until `ready(arg)`, which is called with `m` locked, and first of all. EOWNERDEAD comes before
  *  that: the caller repairs and waits again.
  *  @return 0 (`ready(arg)` was true just now), ETIMEDOUT, or as wait. */
