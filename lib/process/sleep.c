@@ -181,9 +181,16 @@ static void end_sleep(thi_strand_t *self, thrum_time_t start)
         self->on_sleep(self, false);
 }
 
+static bool has_passed(thrum_time_t deadline)
+{
+    return deadline != THRUM_FOREVER && deadline <= thi_clock();
+}
+
 /* EBUSY: again. Without a helper the thread waits, unless it is itself that it would wait for. */
 static int lock_by_helper(thi_guard_t *guard, thrum_time_t deadline, const thi_site_t *site)
 {
+    if (has_passed(deadline))
+        return ETIMEDOUT;
     helper_t *helper = get_helper();
     if (helper == NULL) {
         const int err = thi_guard_lock(guard, deadline);
@@ -237,6 +244,8 @@ int thi_shared_lock_plain(thi_guard_t *guard, thrum_time_t deadline, const thi_s
 static int sleep_by_helper(uint32_t *word, uint32_t expected, thrum_time_t deadline,
                            bool cancellable, const thi_site_t *site)
 {
+    if (has_passed(deadline))
+        return cancellable && thi_strand_cancelled(thi_self()) ? ECANCELED : ETIMEDOUT;
     helper_t *helper = get_helper();
     if (helper == NULL)
         return ENOMEM;
