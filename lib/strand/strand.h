@@ -130,6 +130,11 @@ struct thi_strand {
     int poll_kept;
     uint32_t poll_mark;
 
+    /* Threads: a word of several processes that ends its sleep, too, when it is not this; NULL: none. The
+     * strand's own. */
+    uint32_t *far_word;
+    uint32_t far_expected;
+
     struct thi_locals *locals; /* locals.c */
     struct thi_held *held;     /* checked builds: the locks it holds and wants (check.h) */
     uint32_t alive;            /* between renew and retire */
@@ -283,7 +288,7 @@ typedef struct thi_poll_set {
     void (*ready)(struct thi_poll_set *set);
 } thi_poll_set_t;
 
-int thi_thread_block(thi_strand_t *self, thrum_time_t deadline);
+int thi_thread_block(thi_strand_t *self, thrum_time_t deadline); /* on `far_word`, too */
 void thi_thread_rouse(thi_strand_t *strand);
 int thi_thread_may_poll(thi_strand_t *self); /* what can fail of it */
 int thi_thread_polls(thi_strand_t *self, thi_poll_set_t *set);

@@ -30,6 +30,9 @@ static int poll_until(thi_strand_t *self, thrum_time_t deadline)
 
 int thi_thread_block(thi_strand_t *self, thrum_time_t deadline)
 {
+    if (THI_UNLIKELY(self->far_word != NULL))
+        return thi_far_wait(self->far_word, self->far_expected, deadline, &self->permit,
+                            THI_PARKED);
     return self->polls != NULL ? poll_until(self, deadline)
                                : thi_futex_wait(&self->permit, THI_PARKED, deadline);
 }

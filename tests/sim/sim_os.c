@@ -46,6 +46,14 @@ void thi_futex_after_fork(void)
 {
 }
 
+/* Simulated threads share memory with nobody else. */
+int thi_far_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline, uint32_t *near,
+                 uint32_t near_expected)
+{
+    (void)word, (void)expected, (void)deadline, (void)near, (void)near_expected;
+    abort();
+}
+
 /* --- clock, processors ------------------------------------------------------------------------ */
 
 thrum_time_t thi_clock(void)
