@@ -19,6 +19,7 @@
 #include <thrum/io.h>
 #include <thrum/local.h>
 #include <thrum/loop.h>
+#include <thrum/manager.h>
 #include <thrum/mutex.h>
 #include <thrum/once.h>
 #include <thrum/queue.h>
@@ -28,6 +29,7 @@
 #include <thrum/semaphore.h>
 #include <thrum/shared.h>
 #include <thrum/shared_lock.h>
+#include <thrum/shared_queue.h>
 #include <thrum/thread.h>
 #include <thrum/thread_pool.h>
 #include <thrum/time.h>
