@@ -169,10 +169,9 @@ THRUM_API THRUM_NODISCARD int thrum_shared_list_pop(thrum_shared_list_t *list, i
 THRUM_API int thrum_shared_list_remove(thrum_shared_list_t *list, int64_t index);
 
 /** Stores a value in a place whose value is `expected`. @return 0, EAGAIN, ENOENT, EINVAL, ENOMEM. */
-THRUM_API THRUM_NODISCARD int thrum_shared_list_compare_and_set(thrum_shared_list_t *list,
-                                                                int64_t index, const void *expected,
-                                                                size_t expected_size,
-                                                                const void *value, size_t size);
+THRUM_API int thrum_shared_list_compare_and_set(thrum_shared_list_t *list, int64_t index,
+                                                const void *expected, size_t expected_size,
+                                                const void *value, size_t size);
 
 /** Adds to a value that is an int64_t, and stores the sum in `*sum` (may be NULL).
  *  @return 0, ENOENT, EINVAL (also: the value has another size), EOVERFLOW. */
