@@ -1,4 +1,4 @@
-#include <sys/syscall.h>
+#include <thrum/loop.h>
 
 #include "shared_queues.h"
 
@@ -271,4 +271,160 @@ WAIT_TEST(who_waits_for_one_that_is_stopped_is_let_in_when_that_one_is_killed)
     await_state(putter, 'S');
     victim_kill(stopped);
     cr_expect_eq(victim_end(putter), 0);
+}
+
+/* --- strands of one process ----------------------------------------------------------------------- */
+
+static int get_forever(void *arg)
+{
+    (void)arg;
+    return thrum_shared_queue_get(q, NULL, 0, NULL);
+}
+
+static int put_forever(void *arg)
+{
+    (void)arg;
+    return thrum_shared_queue_put(q, "x", 1);
+}
+
+static int join_forever(void *arg)
+{
+    (void)arg;
+    return thrum_shared_queue_join(q);
+}
+
+WAIT_TEST(waits_are_cancelled)
+{
+    static int (*const waits[])(void *) = {get_forever, put_forever, join_forever};
+    const uint64_t *const words[] = {&q->memory->tail, &q->memory->head, &q->memory->done};
+    for (int i = 0; i < 3; i++) {
+        struct caller c;
+        if (i == 1)
+            fill_up();
+        caller_start(&c, waits[i], NULL);
+        await_sleepers(words[i]);
+        caller_cancel(&c);
+        cr_expect_eq(caller_join(&c), ECANCELED);
+    }
+    cr_expect_eq(thrum_shared_queue_size(q), 2);
+}
+
+/* What is there is taken even so. */
+static int cancelled_take(void *arg)
+{
+    uint32_t number = 0;
+    (void)arg;
+    thi_strand_cancel(thi_self());
+    int err = get_number(q, &number, THRUM_FOREVER);
+    err = err != 0 ? err : put_number(q, 9, 8, THRUM_FOREVER);
+    return err != 0 || number != 1 ? ERROR : thrum_shared_queue_join(q);
+}
+
+WAIT_TEST(a_cancelled_strand_takes_what_is_there)
+{
+    struct caller c;
+    EXPECT_CALL(0, put_number(q, 1, 8, PAST));
+    caller_start(&c, cancelled_take, NULL);
+    cr_expect_eq(caller_join(&c), ECANCELED);
+    cr_expect_eq(thrum_shared_queue_size(q), 1);
+}
+
+struct crowd {
+    int waiting;
+    int got;
+    pid_t feeder;
+};
+
+static int get_in_coroutine(void *arg, void **result)
+{
+    struct crowd *crowd = arg;
+    uint32_t number = 0;
+    (void)result;
+    crowd->waiting++;
+    const int err = get_number(q, &number, THRUM_FOREVER);
+    crowd->got += err == 0;
+    return err;
+}
+
+static int feed(void *arg)
+{
+    (void)arg;
+    kill(getpid(), SIGSTOP);
+    for (uint32_t i = 0; i < 3; i++) {
+        if (put_number(q, i, 8, THRUM_FOREVER) != 0)
+            return ERROR;
+    }
+    return 0;
+}
+
+/* Three coroutines wait for items of another process, while a fourth has the thread. */
+static int many_wait(void *arg, void **result)
+{
+    struct crowd *crowd = arg;
+    thrum_coro_t *getters[3];
+    (void)result;
+    for (int i = 0; i < 3; i++) {
+        if (thrum_go(&getters[i], get_in_coroutine, crowd) != 0)
+            return ERROR;
+    }
+    while (crowd->waiting != 3 || (thi_load_acquire(&q->memory->tail) & THI_SLEEPERS) == 0)
+        thrum_yield();
+    kill(crowd->feeder, SIGCONT);
+    int err = 0;
+    for (int i = 0; i < 3; i++) {
+        const int ended = thrum_coro_join(getters[i], NULL);
+        err = err != 0 ? err : ended;
+        thrum_coro_release(getters[i]);
+    }
+    return err;
+}
+
+WAIT_TEST(coroutines_wait_side_by_side)
+{
+    struct crowd crowd = {.feeder = victim_start(feed, NULL)};
+    victim_await_stop(crowd.feeder);
+    EXPECT_CALL(0, thrum_run(many_wait, &crowd, NULL));
+    cr_expect_eq(crowd.got, 3);
+    cr_expect_eq(victim_end(crowd.feeder), 0);
+}
+
+/* The door is shut by who is stopped; the thread goes on. */
+static int wait_at_the_door(void *arg, void **result)
+{
+    struct crowd *crowd = arg;
+    (void)result;
+    crowd->waiting++;
+    return put_number(q, 1, 8, THRUM_FOREVER);
+}
+
+static int others_run(void *arg, void **result)
+{
+    struct crowd *crowd = arg;
+    thrum_coro_t *putters[2];
+    (void)result;
+    for (int i = 0; i < 2; i++) {
+        if (thrum_go(&putters[i], wait_at_the_door, crowd) != 0)
+            return ERROR;
+    }
+    while (crowd->waiting != 2)
+        thrum_yield();
+    for (int i = 0; i < 100; i++)
+        thrum_yield();
+    kill(crowd->feeder, SIGCONT);
+    int err = 0;
+    for (int i = 0; i < 2; i++) {
+        const int ended = thrum_coro_join(putters[i], NULL);
+        err = err != 0 ? err : ended;
+        thrum_coro_release(putters[i]);
+    }
+    return err;
+}
+
+WAIT_TEST(a_coroutine_waits_for_a_stopped_process_without_its_thread)
+{
+    struct crowd crowd = {.feeder = victim_start(stop_inside, q->put_guard)};
+    victim_await_stop(crowd.feeder);
+    EXPECT_CALL(0, thrum_run(others_run, &crowd, NULL));
+    cr_expect_eq(victim_end(crowd.feeder), 0);
+    cr_expect_eq(thrum_shared_queue_size(q), 2);
 }
