@@ -22,6 +22,8 @@
  *            EPERM      not yours to release
  *            EDEADLK    this wait could never end
  *            EOVERFLOW  a counter would pass its limit
+ *            EMSGSIZE   what is there is larger than the buffer, and stays there
+ *            ENOENT     no such key, place or name
  *            EOWNERDEAD the holder did not survive fork()
  * Threads  Every function may be called from any thread unless its header says otherwise, but none
  *          from a signal handler. None is a pthread cancellation point.
