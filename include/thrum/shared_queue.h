@@ -49,7 +49,8 @@ THRUM_BEGIN_DECLS
  *          just taken it out; room, blocks and locks of the dead are given back, and nobody is ever told. What
  *          a dead process got and did not mark done stays unfinished. Who is only stopped is waited for:
  *          while it stands in the middle of a call, calls that need the same end of the queue wait for it,
- *          but no longer than their deadline. (A process that is stopped while it waits is in nobody's way.)
+ *          but no longer than their deadline. (A process that is stopped while it waits for items or room is in
+ *          nobody's way.)
  * Ordering A put is a release, and the get that takes its item an acquire. A task_done is a release,
  *          and a join that returns 0 acquires every task_done before it.
  * Order    FIFO: linearizable. LIFO: the newest first. PRIORITY: the lowest rank first; equals leave in order
@@ -110,7 +111,7 @@ THRUM_API void thrum_shared_queue_destroy(thrum_shared_queue_t *q);
 THRUM_API int thrum_shared_queue_put(thrum_shared_queue_t *q, const void *data, size_t size);
 
 /** @return 0, EAGAIN (full; or somebody who is stopped stands in the way), ESHUTDOWN, EINVAL, ENOMEM. Never
- *  waits for room, and for others' copies no longer than some milliseconds. */
+ *  waits for room, and for others' copies a tenth of a second at most. */
 THRUM_API THRUM_NODISCARD int thrum_shared_queue_tryput(thrum_shared_queue_t *q, const void *data,
                                                         size_t size);
 

@@ -3,8 +3,8 @@
  */
 #include "process/shared_queue.h"
 
-/* How long a try waits for others' copies: a running process is through by then, whatever the load. */
-#define GRACE THRUM_MS(20)
+/* How long a try waits for others' copies: a running process is through by then, on a busy machine as well. */
+#define GRACE THRUM_MS(100)
 
 /* A deadline for the door only: of who does not wait. */
 #define NO_WAIT INT64_MIN

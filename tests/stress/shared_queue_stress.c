@@ -175,10 +175,10 @@ static void audit(uint32_t killed)
     CHECK(thrum_shared_queue_unfinished(q) <= killed);
 }
 
-static void run(thrum_order_t order, unsigned seconds, uint64_t seed)
+static void run(thrum_order_t order, thrum_time_t until)
 {
     struct person people[PEOPLE] = {{0}};
-    struct chance chance = {seed};
+    struct chance chance = chance_begin();
     thrum_shared_queue_config_t config = THRUM_SHARED_QUEUE_CONFIG_INIT;
     uint32_t killed = 0;
     arena = NULL;
@@ -192,7 +192,6 @@ static void run(thrum_order_t order, unsigned seconds, uint64_t seed)
         people[i].number = i;
         start(&people[i], &chance);
     }
-    const thrum_time_t until = thrum_after(THRUM_S(1) * seconds / 3);
     while (thrum_now() < until)
         killed += disturb(people, &chance);
     __atomic_store_n(&ledger->stop, 1u, __ATOMIC_RELAXED);
@@ -209,14 +208,22 @@ static void run(thrum_order_t order, unsigned seconds, uint64_t seed)
     thrum_shared_destroy(arena);
 }
 
-int main(int argc, char **argv)
+static void run_fifo(thrum_time_t until)
 {
-    const unsigned seconds = argc > 1 ? (unsigned)atoi(argv[1]) : 2;
-    const uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)thrum_now() | 1u;
-    static const thrum_order_t orders[] = {THRUM_FIFO, THRUM_LIFO, THRUM_PRIORITY};
-    printf("seed %llu\n", (unsigned long long)seed);
-    watchdog_start();
-    for (unsigned i = 0; i < 3; i++)
-        run(orders[i], seconds, seed + i);
-    return stress_failures == 0 ? 0 : 1;
+    run(THRUM_FIFO, until);
 }
+
+static void run_lifo(thrum_time_t until)
+{
+    run(THRUM_LIFO, until);
+}
+
+static void run_priority(thrum_time_t until)
+{
+    run(THRUM_PRIORITY, until);
+}
+
+static const struct stress_case cases[] = {
+    {"fifo", run_fifo}, {"lifo", run_lifo}, {"priority", run_priority}};
+
+STRESS_MAIN(cases)
