@@ -23,8 +23,9 @@
  *            EDEADLK    this wait could never end
  *            EOVERFLOW  a counter would pass its limit
  *            EMSGSIZE   what is there is larger than the buffer, and stays there
- *            ENOENT     no such key, place or name
- *            EOWNERDEAD the holder did not survive fork()
+ *            EOWNERDEAD the holder did not survive fork(), or its process was killed
+ *            ENOENT     nothing has that name, key or place; EEXIST: something has it
+ *            EMFILE     the process's, ENFILE: the system's limit of descriptors
  * Threads  Every function may be called from any thread unless its header says otherwise, but none
  *          from a signal handler. None is a pthread cancellation point.
  */

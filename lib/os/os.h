@@ -361,6 +361,7 @@ bool thi_fault(thi_fault_t kind);
  * `note`, unless NULL, in memory of several processes, stands where. */
 #define THI_DEATH_NOTE 64u
 void thi_death_arm(unsigned nth, char *note);
+void thi_stop_arm(const char *name); /* the next of that name stops it, by SIGSTOP */
 void thi_death_point(const char *name);
 #else
 #define thi_fault(kind) false

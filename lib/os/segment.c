@@ -91,7 +91,13 @@ int thi_segment_size(int fd, size_t *size)
     return 0;
 }
 
-/* The descriptors of one process. Those of other users cannot be listed. */
+static bool is_own(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && status.st_uid == geteuid();
+}
+
+/* The descriptors of one process. Those of other users cannot be listed, but by some. */
 static int find_in(const char *pid, const char *link, bool (*fits)(int fd, void *arg), void *arg)
 {
     char path[300], target[300];
@@ -106,7 +112,7 @@ static int find_in(const char *pid, const char *link, bool (*fits)(int fd, void 
         if (n < 0 || (size_t)n != strlen(link) || memcmp(target, link, (size_t)n) != 0)
             continue;
         found = open(path, O_RDWR | O_CLOEXEC);
-        if (found >= 0 && !fits(found, arg)) {
+        if (found >= 0 && (!is_own(found) || !fits(found, arg))) {
             thi_fd_close(found);
             found = -1;
         }
