@@ -428,3 +428,76 @@ WAIT_TEST(a_coroutine_waits_for_a_stopped_process_without_its_thread)
     cr_expect_eq(victim_end(crowd.feeder), 0);
     cr_expect_eq(thrum_shared_queue_size(q), 2);
 }
+
+/* --- stopped at a point in the middle ------------------------------------------------------------- */
+
+static int put_stopped(void *arg)
+{
+    thi_stop_arm(arg);
+    return put_number(q, 7, LARGE_SIZE, THRUM_FOREVER);
+}
+
+static int get_stopped(void *arg)
+{
+    uint32_t number = 0;
+    thi_stop_arm(arg);
+    return get_number(q, &number, THRUM_FOREVER) == 0 ? (int)number : ERROR;
+}
+
+static int close_stopped(void *arg)
+{
+    thi_stop_arm(arg);
+    return thrum_shared_queue_close(q);
+}
+
+WAIT_TEST(a_put_that_is_stopped_in_the_middle_goes_on_where_it_was)
+{
+    static char *const points[] = {"shared queue: try put 1", "shared queue: fill block 1",
+                                   "shared queue: put inside 2", "shared queue: put inside 3"};
+    for (size_t i = 0; i < 4; i++) {
+        uint32_t number = 0;
+        EXPECT_CALL(0, put_number(q, 1, 8, PAST));
+        const pid_t pid = victim_start(put_stopped, points[i]);
+        victim_await_stop(pid);
+        EXPECT_CALL(ETIMEDOUT, put_number(q, 2, 8, SOON));
+        EXPECT_CALL(0, get_number(q, &number, PAST));
+        cr_expect_eq(number, 1);
+        kill(pid, SIGCONT);
+        cr_expect_eq(victim_end(pid), 0);
+        EXPECT_CALL(0, get_number(q, &number, PAST));
+        cr_expect_eq(number, 7, "%s", points[i]);
+        EXPECT_CALL(EAGAIN, thrum_shared_queue_tryget(q, NULL, 0, NULL));
+    }
+}
+
+WAIT_TEST(a_get_that_is_stopped_in_the_middle_goes_on_where_it_was)
+{
+    static char *const points[] = {"shared queue: try get 1", "shared queue: get inside 1",
+                                   "shared queue: advance 2", "shared queue: advance 3"};
+    for (size_t i = 0; i < 4; i++) {
+        uint32_t number = 0;
+        EXPECT_CALL(0, put_number(q, 1, LARGE_SIZE, PAST));
+        const pid_t pid = victim_start(get_stopped, points[i]);
+        victim_await_stop(pid);
+        EXPECT_CALL(0, put_number(q, 2, 8, PAST));
+        EXPECT_CALL(ETIMEDOUT, get_number(q, &number, SOON));
+        kill(pid, SIGCONT);
+        cr_expect_eq(victim_end(pid), 1, "%s", points[i]);
+        EXPECT_CALL(0, get_number(q, &number, PAST));
+        cr_expect_eq(number, 2);
+    }
+}
+
+WAIT_TEST(a_close_that_is_stopped_in_the_middle_is_waited_for)
+{
+    uint32_t number = 0;
+    const pid_t getter = asleep(got, &q->memory->tail);
+    const pid_t pid = victim_start(close_stopped, "shared queue: finish closing 2");
+    victim_await_stop(pid);
+    EXPECT_CALL(ETIMEDOUT, put_number(q, 1, 8, SOON));
+    EXPECT_CALL(ETIMEDOUT, get_number(q, &number, SOON));
+    cr_expect_eq(waitpid(getter, NULL, WNOHANG), 0);
+    kill(pid, SIGCONT);
+    cr_expect_eq(victim_end(pid), 0);
+    cr_expect_eq(victim_end(getter), ERROR + 1);
+}
