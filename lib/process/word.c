@@ -52,6 +52,8 @@ int thi_word_sleep(uint64_t *word, uint64_t seen, const thi_site_t *site, thrum_
     thi_spin_end(&spin, changed);
     if (changed)
         return 0;
+    if (deadline != THRUM_FOREVER && deadline <= thi_clock())
+        return ETIMEDOUT; /* and nobody has to look for a sleeper */
     /* W1: relaxed; on the word that was seen, so a change that the look missed makes it fail, or finds the
      * mark. */
     if ((now & THI_SLEEPERS) == 0 && !thi_cas_relaxed(word, &now, now | THI_SLEEPERS))
