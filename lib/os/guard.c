@@ -17,7 +17,8 @@
 
 #include "os/os.h"
 
-#if defined(__GLIBC__)
+/* ThreadSanitizer does not know of locks that are taken by pthread_mutex_clocklock. */
+#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__) && !defined(THI_CLANG_TSAN)
 #if __GLIBC_PREREQ(2, 34)
 #define THI_MONOTONIC_MUTEX 1
 #endif

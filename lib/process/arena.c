@@ -142,7 +142,7 @@ static bool is_ready(int fd, void *arg)
 {
     size_t max = 0;
     (void)arg;
-    return examine(fd, &max) == 0;
+    return examine(fd, &max) != EINVAL; /* what else there is to say is said when it is opened */
 }
 
 int thrum_shared_open(thrum_shared_t **arena, const char *name)
@@ -151,10 +151,11 @@ int thrum_shared_open(thrum_shared_t **arena, const char *name)
     size_t max = 0;
     if (arena == NULL || !is_arenas_name(name))
         return EINVAL;
-    const int fd = thi_segment_find(strcat(link, name), is_ready, NULL);
-    if (fd < 0)
-        return ENOENT;
-    int err = examine(fd, &max);
+    int fd = -1;
+    int err = thi_segment_find(strcat(link, name), is_ready, NULL, &fd);
+    if (err != 0)
+        return err;
+    err = examine(fd, &max);
     if (err == 0)
         err = attach(arena, fd, max);
     if (err != 0)

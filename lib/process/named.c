@@ -17,7 +17,8 @@
 typedef struct search {
     const thi_heap_t *mine;
     size_t page;
-    thi_heap_t *other; /* the first page of it */
+    thi_heap_t *other; /* the first page of it; NULL: `err` kept it from being looked at */
+    int err;
 } search_t;
 
 static bool is_same(const thi_heap_t *a, const thi_heap_t *b)
@@ -35,10 +36,9 @@ static bool is_younger(const thi_heap_t *a, const thi_heap_t *b)
 static bool is_another(int fd, void *arg)
 {
     search_t *search = arg;
-    int err = 0;
-    thi_heap_t *heap = thi_arena_look(fd, search->page, &err);
+    thi_heap_t *heap = thi_arena_look(fd, search->page, &search->err);
     if (heap == NULL)
-        return false;
+        return search->err != EINVAL; /* which is to say that it is no arena */
     if (!is_same(heap, search->mine) && strcmp(heap->name, search->mine->name) == 0 &&
         thi_load_acquire(&heap->state) != THI_ARENA_WITHDRAWN) {
         search->other = heap;
@@ -88,6 +88,25 @@ static int contend(thi_heap_t *mine, thi_heap_t *other)
     return yields ? EAGAIN : EBUSY;
 }
 
+/* One look: 0: there is no other; EBUSY: look again; otherwise this one is withdrawn. */
+static int look_around(thi_heap_t *mine, const char *link)
+{
+    search_t search = {mine, thi_page_size(), NULL, 0};
+    int fd = -1;
+    int err = thi_segment_find(link, is_another, &search, &fd);
+    if (err == ENOENT)
+        return 0;
+    if (err == 0) {
+        err = search.other != NULL ? contend(mine, search.other) : search.err;
+        thi_fd_close(fd);
+    }
+    if (search.other != NULL)
+        thi_pages_unmap(search.other, search.page);
+    else
+        decide(mine, THI_ARENA_WITHDRAWN);
+    return err;
+}
+
 int thi_arena_claim(thrum_shared_t *arena)
 {
     char link[sizeof THI_ARENA_LINK + THRUM_SHARED_NAME_MAX] = THI_ARENA_LINK;
@@ -103,15 +122,9 @@ int thi_arena_claim(thrum_shared_t *arena)
     thi_store_seq_cst(&heap->magic,
                       THI_ARENA_MAGIC); /* to be found, before it looks; R2 of arena.c */
     thi_death_point("named: to be found");
-    do {
-        search_t search = {heap, thi_page_size(), NULL};
-        const int fd = thi_segment_find(link, is_another, &search);
-        err = fd >= 0 ? contend(heap, search.other) : 0;
-        if (fd >= 0) {
-            thi_pages_unmap(search.other, search.page);
-            thi_fd_close(fd);
-        }
-    } while (err == EBUSY);
+    do
+        err = look_around(heap, link);
+    while (err == EBUSY);
     if (err == 0)
         decide(heap, THI_ARENA_READY);
     return err;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -116,6 +117,56 @@ static inline int walk(const struct walk *w)
     }
     munmap(note, THI_DEATH_NOTE);
     return (int)n - 1;
+}
+
+/* The same at instructions instead of points, every `stride`th from somewhere on: fn is run step by step. -2: the
+ * system does not let a process be traced. */
+static inline int walk_traced(void *arg)
+{
+    const struct walk *w = arg;
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+        return 77;
+    raise(SIGSTOP);
+    const int err = w->fn(w->arg);
+    raise(SIGSTOP);
+    return err;
+}
+
+/* True: it is where it should be killed. False: it has come to the end, or is gone. */
+static inline bool walk_steps(pid_t pid, unsigned steps, int *status)
+{
+    for (unsigned i = 0; i < steps; i++) {
+        if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) != 0 || waitpid(pid, status, 0) != pid ||
+            !WIFSTOPPED(*status) || WSTOPSIG(*status) != SIGTRAP)
+            return false;
+    }
+    return true;
+}
+
+static inline int walk_instructions(const struct walk *w, unsigned stride)
+{
+    bool more = true;
+    unsigned n = (unsigned)getpid() % stride;
+    for (; more; n += stride) {
+        int status = 0;
+        if (w->begin != NULL && w->begin(w->arg) != 0)
+            return -1;
+        const pid_t pid = victim_start(walk_traced, (void *)(uintptr_t)w);
+        if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
+            return -2;
+        more = walk_steps(pid, n, &status);
+        if (!more && (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGSTOP)) {
+            fprintf(stderr, "walk: instruction %u: status %#x\n", n, (unsigned)status);
+            return -1;
+        }
+        victim_kill(pid);
+        const int err = w->survives(w->arg);
+        if (err != 0) {
+            fprintf(stderr, "walk: instruction %u: survivor says %d\n", n, err);
+            return -1;
+        }
+    }
+    return (int)n;
 }
 
 #endif /* TESTS_VICTIM_H */

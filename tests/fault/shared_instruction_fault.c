@@ -1,0 +1,337 @@
+/*
+ * Users of memory and locks of several processes are killed at any single instruction, in the library's own code
+ * and in that of the C library, while others wait.
+ */
+#include <criterion/criterion.h>
+
+#include <thrum/shared.h>
+#include <thrum/shared_lock.h>
+#include <thrum/time.h>
+
+#include "process/process.h"
+#include "support/caller.h"
+#include "support/victim.h"
+
+TestSuite(shared_instruction, .timeout = 240);
+
+/* Each run takes every STRIDEth instruction, and not always the same; THRUM_WALK_STRIDE=1 takes all, and minutes.
+ * Programs that are instrumented have far more of them. */
+#if defined(__SANITIZE_ADDRESS__)
+#define STRIDE 499u
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define STRIDE 499u
+#endif
+#endif
+#ifndef STRIDE
+#define STRIDE 23u
+#endif
+
+#define WAITERS 2
+
+struct scene {
+    thrum_shared_mutex_t mutex;
+    thrum_shared_sem_t sem;
+    thrum_shared_event_t event;
+    thrum_shared_cond_t cond;
+    thrum_shared_barrier_t barrier;
+    uint32_t ready;
+    uint32_t passed;
+    uint32_t changed;
+    unsigned bound;
+    int (*waiter)(void *arg);
+    pid_t pids[WAITERS];
+    thrum_shared_t *arena;
+    uint64_t *slots;
+    size_t used;
+};
+
+static bool is_held(int err)
+{
+    return err == 0 || err == EOWNERDEAD;
+}
+
+static struct scene *make(int (*waiter)(void *arg))
+{
+    struct scene *s = victim_memory(sizeof *s);
+    (void)thi_self(); /* children have a record, and need not make one step by step */
+    s->waiter = waiter;
+    cr_assert_eq(thrum_shared_mutex_init(&s->mutex), 0);
+    return s;
+}
+
+static int begin(void *arg)
+{
+    struct scene *s = arg;
+    s->ready = s->passed = s->changed = 0;
+    if (thrum_shared_sem_init(&s->sem, 0, s->bound) != 0 ||
+        thrum_shared_event_init(&s->event) != 0 || thrum_shared_cond_init(&s->cond) != 0 ||
+        thrum_shared_barrier_init(&s->barrier, WAITERS + 1) != 0)
+        return 1;
+    for (int i = 0; i < WAITERS; i++)
+        s->pids[i] = victim_start(s->waiter, s);
+    await_word(&s->ready, WAITERS);
+    return 0;
+}
+
+static int end_waiters(struct scene *s)
+{
+    int err = 0;
+    for (int i = 0; i < WAITERS; i++)
+        err |= victim_end(s->pids[i]);
+    return err;
+}
+
+static void judge(const struct walk *w)
+{
+    const char *wanted = getenv("THRUM_WALK_STRIDE");
+    const unsigned stride = wanted != NULL && atoi(wanted) > 0 ? (unsigned)atoi(wanted) : STRIDE;
+    const int n = walk_instructions(w, stride);
+    if (n == -2)
+        cr_skip_test("nobody may be traced here");
+    cr_expect_gt(n, 10);
+}
+
+/* --- mutex ------------------------------------------------------------------------------------- */
+
+static int lock_once(void *arg)
+{
+    struct scene *s = arg;
+    thi_fetch_add_relaxed(&s->ready, 1u);
+    return is_held(thrum_shared_mutex_lock(&s->mutex)) ? thrum_shared_mutex_unlock(&s->mutex) : 1;
+}
+
+static int lock_survives(void *arg)
+{
+    struct scene *s = arg;
+    if (end_waiters(s) != 0)
+        return 1;
+    if (!is_held(thrum_shared_mutex_lock(&s->mutex)) || thrum_shared_mutex_unlock(&s->mutex) != 0)
+        return 2;
+    return thrum_shared_mutex_lock(&s->mutex) != 0 || thrum_shared_mutex_unlock(&s->mutex) != 0;
+}
+
+Test(shared_instruction, mutex)
+{
+    const struct walk w = {begin, lock_once, lock_survives, make(lock_once)};
+    judge(&w);
+}
+
+static int die_with_it(void *arg)
+{
+    struct scene *s = arg;
+    (void)!thrum_shared_mutex_lock(&s->mutex);
+    kill(getpid(), SIGKILL);
+    return 0;
+}
+
+static int begin_dead(void *arg)
+{
+    victim_end(victim_start(die_with_it, arg));
+    return begin(arg);
+}
+
+Test(shared_instruction, mutex_of_one_who_died)
+{
+    const struct walk w = {begin_dead, lock_once, lock_survives, make(lock_once)};
+    judge(&w);
+}
+
+/* Held by one who lives, so that the victim has to wait, in line. */
+static int hold_for_a_while(void *arg)
+{
+    struct scene *s = arg;
+    const int err = thrum_shared_mutex_lock(&s->mutex);
+    thi_fetch_add_relaxed(&s->ready, 1u);
+    thi_nap(300);
+    return is_held(err) ? thrum_shared_mutex_unlock(&s->mutex) : 1;
+}
+
+static int wait_until_now(void *arg)
+{
+    struct scene *s = arg;
+    const int err = thrum_shared_mutex_lock_until(&s->mutex, 1);
+    return err == ETIMEDOUT ? 0 : is_held(err) ? thrum_shared_mutex_unlock(&s->mutex) : 1;
+}
+
+Test(shared_instruction, mutex_that_is_waited_for)
+{
+    const struct walk w = {begin, wait_until_now, lock_survives, make(hold_for_a_while)};
+    judge(&w);
+}
+
+/* --- semaphore --------------------------------------------------------------------------------- */
+
+static int acquire(void *arg)
+{
+    struct scene *s = arg;
+    thi_fetch_add_relaxed(&s->ready, 1u);
+    const int err = thrum_shared_sem_acquire(&s->sem);
+    thi_fetch_add_acq_rel(&s->passed, 1u);
+    return err;
+}
+
+static int release(void *arg)
+{
+    return thrum_shared_sem_release(&((struct scene *)arg)->sem);
+}
+
+static int permits_survive(void *arg)
+{
+    struct scene *s = arg;
+    while (thrum_shared_sem_value(&s->sem) != 0 && thi_load_acquire(&s->passed) < WAITERS)
+        sched_yield();
+    for (int i = 0; i < WAITERS; i++)
+        if (thrum_shared_sem_release(&s->sem) != 0)
+            return 20;
+    return end_waiters(s) != 0 || thrum_shared_sem_value(&s->sem) > 1 ? 21 : 0;
+}
+
+Test(shared_instruction, semaphore)
+{
+    const struct walk w = {begin, release, permits_survive, make(acquire)};
+    judge(&w);
+}
+
+Test(shared_instruction, semaphore_with_a_bound)
+{
+    struct scene *s = make(acquire);
+    const struct walk w = {begin, release, permits_survive, s};
+    s->bound = 5;
+    judge(&w);
+}
+
+/* --- event, condition -------------------------------------------------------------------------- */
+
+static int wait_event(void *arg)
+{
+    struct scene *s = arg;
+    thi_fetch_add_relaxed(&s->ready, 1u);
+    return thrum_shared_event_wait(&s->event);
+}
+
+static int set_event(void *arg)
+{
+    thrum_shared_event_set(&((struct scene *)arg)->event);
+    return 0;
+}
+
+static int event_survives(void *arg)
+{
+    struct scene *s = arg;
+    if (!thrum_shared_event_is_set(&s->event))
+        thrum_shared_event_set(&s->event);
+    return end_waiters(s);
+}
+
+Test(shared_instruction, event)
+{
+    const struct walk w = {begin, set_event, event_survives, make(wait_event)};
+    judge(&w);
+}
+
+static int wait_changed(void *arg)
+{
+    struct scene *s = arg;
+    int err = thrum_shared_mutex_lock(&s->mutex);
+    thi_fetch_add_relaxed(&s->ready, 1u);
+    while (is_held(err) && s->changed == 0)
+        err = thrum_shared_cond_wait(&s->cond, &s->mutex);
+    return is_held(err) ? thrum_shared_mutex_unlock(&s->mutex) : err;
+}
+
+static int change(void *arg)
+{
+    struct scene *s = arg;
+    if (!is_held(thrum_shared_mutex_lock(&s->mutex)))
+        return 1;
+    s->changed = 1;
+    thrum_shared_cond_signal(&s->cond); /* with the mutex: it is not changed and yet to be told */
+    return thrum_shared_mutex_unlock(&s->mutex);
+}
+
+static int condition_survives(void *arg)
+{
+    struct scene *s = arg;
+    if (!is_held(thrum_shared_mutex_lock(&s->mutex)))
+        return 30;
+    s->changed = 1;
+    if (thrum_shared_mutex_unlock(&s->mutex) != 0)
+        return 31;
+    thrum_shared_cond_signal(&s->cond);
+    return end_waiters(s);
+}
+
+Test(shared_instruction, condition)
+{
+    const struct walk w = {begin, change, condition_survives, make(wait_changed)};
+    judge(&w);
+}
+
+/* --- barrier ----------------------------------------------------------------------------------- */
+
+static int meet(void *arg)
+{
+    struct scene *s = arg;
+    thi_fetch_add_relaxed(&s->ready, 1u);
+    const int err = thrum_shared_barrier_wait(&s->barrier, NULL);
+    thi_fetch_add_acq_rel(&s->passed, 1u);
+    return err;
+}
+
+static int begin_meeting(void *arg)
+{
+    struct scene *s = arg;
+    const int err = begin(arg);
+    while (err == 0 && thrum_shared_barrier_waiting(&s->barrier) != WAITERS)
+        sched_yield();
+    return err;
+}
+
+static int meeting_survives(void *arg)
+{
+    struct scene *s = arg;
+    if (thrum_shared_barrier_waiting(&s->barrier) == WAITERS &&
+        thrum_shared_barrier_wait(&s->barrier, NULL) != 0)
+        return 40;
+    return end_waiters(s);
+}
+
+Test(shared_instruction, barrier)
+{
+    const struct walk w = {begin_meeting, meet, meeting_survives, make(meet)};
+    judge(&w);
+}
+
+/* --- arena ------------------------------------------------------------------------------------- */
+
+static int allocate_and_free(void *arg)
+{
+    struct scene *s = arg;
+    if (thi_shared_alloc_into(s->arena, 100, &s->slots[0]) != 0 ||
+        thi_shared_alloc_into(s->arena, 200, &s->slots[1]) != 0)
+        return 1;
+    thi_shared_free_from(s->arena, &s->slots[0], 0);
+    thi_shared_free_from(s->arena, &s->slots[1], 0);
+    return 0;
+}
+
+static int arena_survives(void *arg)
+{
+    struct scene *s = arg;
+    for (unsigned i = 0; i < 2; i++)
+        if (s->slots[i] != 0)
+            thi_shared_free_from(s->arena, &s->slots[i], 0);
+    return !thi_shared_sound(s->arena) || thrum_shared_used(s->arena) != s->used;
+}
+
+Test(shared_instruction, arena)
+{
+    struct scene *s = make(NULL);
+    const struct walk w = {NULL, allocate_and_free, arena_survives, s};
+    cr_assert_eq(thrum_shared_create(&s->arena, NULL), 0);
+    cr_assert_eq(thrum_shared_alloc(s->arena, 64, (void **)&s->slots), 0);
+    s->used = thrum_shared_used(s->arena);
+    judge(&w);
+    thrum_shared_destroy(s->arena);
+}
