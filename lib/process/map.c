@@ -93,24 +93,26 @@ static bool has_key(const entry_t *entry, uint64_t hash, thi_bytes_t key)
            (key.size == 0 || memcmp(entry->bytes, key.data, key.size) == 0);
 }
 
-/* Where the key is, or NULL and where it would go. There always is an EMPTY slot. */
-static uint64_t *find(const thi_manager_t *manager, table_t *table, uint64_t hash, thi_bytes_t key,
-                      uint64_t **vacant)
+/* Where the key is, or NULL. There always is an EMPTY slot. */
+static uint64_t *find(const thi_manager_t *manager, table_t *table, uint64_t hash, thi_bytes_t key)
 {
-    uint64_t *first = NULL;
-    for (uint64_t i = hash & table->mask;; i = (i + 1) & table->mask) {
-        uint64_t *slot = &table->slots[i];
-        const entry_t *entry = entry_at(manager, *slot);
+    uint64_t i = hash & table->mask;
+    while (table->slots[i] != EMPTY) {
+        const entry_t *entry = entry_at(manager, table->slots[i]);
         if (entry != NULL && has_key(entry, hash, key))
-            return slot;
-        if (entry == NULL && first == NULL)
-            first = slot;
-        if (*slot == EMPTY)
-            break;
+            return &table->slots[i];
+        i = (i + 1) & table->mask;
     }
-    if (vacant != NULL)
-        *vacant = first;
     return NULL;
+}
+
+/* Where one that is not there goes. */
+static uint64_t *find_vacant(table_t *table, uint64_t hash)
+{
+    uint64_t i = hash & table->mask;
+    while (table->slots[i] > GONE)
+        i = (i + 1) & table->mask;
+    return &table->slots[i];
 }
 
 static uint64_t *find_key(const thrum_shared_map_t *map, thi_bytes_t key)
@@ -118,7 +120,7 @@ static uint64_t *find_key(const thrum_shared_map_t *map, thi_bytes_t key)
     table_t *table = table_of(&map->manager);
     if (table == NULL)
         return NULL;
-    return find(&map->manager, table, hash_of(memory_of(map)->seed, key), key, NULL);
+    return find(&map->manager, table, hash_of(memory_of(map)->seed, key), key);
 }
 
 /* A table goes with its entries; those that have gone before left 0. */
@@ -202,7 +204,7 @@ static int store(thrum_shared_map_t *map, uint64_t *slot, thi_bytes_t key, thi_b
         memcpy(value_of(entry), value.data, value.size);
     const bool is_new = slot == NULL;
     if (is_new)
-        (void)find(manager, table_of(manager), hash, key, &slot);
+        slot = find_vacant(table_of(manager), hash);
     const uint64_t before = *slot;
     thi_change_make(manager, slot, m->managed.change.fresh, before > GONE ? before : 0, false);
     m->count += is_new;

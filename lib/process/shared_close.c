@@ -142,22 +142,17 @@ static uint64_t one_more(const thi_queue_memory_t *m, uint64_t word)
 /* There are SLEEPERS: 0, EINVAL, or EAGAIN: there are none any more. */
 THI_COLD static int mark_for_sleepers(thi_queue_memory_t *m)
 {
-    int err = 0;
+    bool marked = false;
     lock_done(m);
     uint64_t word = thi_load_acquire(&m->done);
     const uint64_t add = one_more(m, word);
     thi_death_point("shared queue: mark for sleepers 1");
-    if ((word & THI_SLEEPERS) == 0)
-        err = EAGAIN;
-    else if (add == 0)
-        err = EINVAL;
-    else if (add != ONE_DONE)
-        err = thi_word_add_and_wake(&m->done, (uint32_t)add) ? 0 : EAGAIN; /* the last one */
-    else if (!thi_cas_acq_rel(&m->done, &word, word + add))
-        err = EAGAIN;
+    if (add != 0 && (word & THI_SLEEPERS) != 0)
+        marked = add == ONE_DONE ? thi_cas_acq_rel(&m->done, &word, word + add)
+                                 : thi_word_add_and_wake(&m->done, (uint32_t)add); /* the last */
     thi_death_point("shared queue: mark for sleepers 2");
     (void)thi_guard_unlock(&m->done_guard);
-    return err;
+    return marked ? 0 : add == 0 ? EINVAL : EAGAIN;
 }
 
 int thrum_shared_queue_task_done(thrum_shared_queue_t *q)
