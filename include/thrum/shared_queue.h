@@ -48,9 +48,9 @@ THRUM_BEGIN_DECLS
  *          made, or had not. An item whose put returned is got, once, unless the process that was killed had
  *          just taken it out; room, blocks and locks of the dead are given back, and nobody is ever told. What
  *          a dead process got and did not mark done stays unfinished. Who is only stopped is waited for:
- *          while it stands in the middle of a call, calls that need the same end of the queue wait for it,
- *          but no longer than their deadline. (A process that is stopped while it waits for items or room is in
- *          nobody's way.)
+ *          while it stands in the middle of a call, or at the door behind somebody who does, calls that need
+ *          the same end of the queue wait for it, but no longer than their deadline. (A process that is
+ *          stopped while it waits for items or room is in nobody's way.)
  * Ordering A put is a release, and the get that takes its item an acquire. A task_done is a release,
  *          and a join that returns 0 acquires every task_done before it.
  * Order    FIFO: linearizable. LIFO: the newest first. PRIORITY: the lowest rank first; equals leave in order
