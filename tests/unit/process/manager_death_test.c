@@ -178,7 +178,7 @@ static void walk_change(struct scene s)
             cr_expect_fail("first death at %u", a.first);
             break;
         }
-        a.first += 11;
+        a.first += 17;
     }
     thrum_shared_destroy(s.arena);
 }
@@ -283,3 +283,51 @@ WALK(list_set, .items = 3, .is_list = true)
 WALK(list_pop_first, .items = 4, .is_list = true, .twice = true)
 WALK(list_pop_last, .items = 4, .is_list = true)
 WALK(list_clear, .items = 4, .is_list = true, .twice = true)
+
+/* --- at any single instruction -------------------------------------------------------------------- */
+
+/* Each run takes every STRIDEth, and not always the same; THRUM_WALK_STRIDE=1 takes all, and minutes. */
+#if defined(__SANITIZE_ADDRESS__)
+#define STRIDE 4999u
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define STRIDE 4999u
+#endif
+#endif
+#ifndef STRIDE
+#define STRIDE 397u
+#endif
+
+static void walk_at_instructions(struct scene s)
+{
+    const char *wanted = getenv("THRUM_WALK_STRIDE");
+    const unsigned stride = wanted != NULL && atoi(wanted) > 0 ? (unsigned)atoi(wanted) : STRIDE;
+    (void)thi_self(); /* children have a record, and need not make one step by step */
+    cr_assert_eq(thrum_shared_create(&s.arena, NULL), 0);
+    const struct walk w = {begin, change, survives, &s};
+    const int n = walk_instructions(&w, stride);
+    if (n == -2)
+        cr_skip_test("nobody may be traced here");
+    cr_expect_gt(n, 1);
+    thrum_shared_destroy(s.arena);
+}
+
+Test(manager_death, a_map_that_grows_at_any_instruction)
+{
+    walk_at_instructions((struct scene){.change = map_set_growing, .items = 6});
+}
+
+Test(manager_death, a_map_s_value_at_any_instruction)
+{
+    walk_at_instructions((struct scene){.change = map_set_in_place, .items = 3});
+}
+
+Test(manager_death, a_list_s_middle_at_any_instruction)
+{
+    walk_at_instructions((struct scene){.change = list_insert, .items = 3, .is_list = true});
+}
+
+Test(manager_death, a_list_that_is_cleared_at_any_instruction)
+{
+    walk_at_instructions((struct scene){.change = list_clear, .items = 4, .is_list = true});
+}
