@@ -31,7 +31,8 @@ THRUM_BEGIN_DECLS
  *            goes to the next, who is told by EOWNERDEAD, once, that what it guards may be half done. Nothing else
  *            changes for the others, and no wake-up is lost with somebody who was woken and killed. Only
  *            the kernel's word counts: whoever is merely stopped keeps what it holds, and others wait for it,
- *            until their deadlines.
+ *            until their deadlines. (Who is stopped while it waits for a mutex may keep those waiting that
+ *            came later and sleep, but none that comes when it is free.)
  * Ordering   As of the locks within a process.
  * Fairness   None. A wake is for all who sleep, and they look again: one that dies takes none with it.
  * Context    Any strand of any of the processes, which see each other in one process-id namespace. A coroutine
@@ -190,6 +191,13 @@ THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait(thrum_shared_cond_t *c,
 THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_until(thrum_shared_cond_t *c,
                                                            thrum_shared_mutex_t *m,
                                                            thrum_time_t deadline);
+
+/** The same with a recursive lock: gives up every level and takes all of them back. @return as wait. */
+THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_rlock(thrum_shared_cond_t *c,
+                                                           thrum_shared_rlock_t *r);
+THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_rlock_until(thrum_shared_cond_t *c,
+                                                                 thrum_shared_rlock_t *r,
+                                                                 thrum_time_t deadline);
 
 /** Waits until `ready(arg)`, which is called with `m` locked, and first of all. EOWNERDEAD comes before
  *  that: the caller repairs and waits again.

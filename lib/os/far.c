@@ -32,7 +32,8 @@ bool thi_far_near(void)
     uint32_t can = thi_load_relaxed(&known);
     if (THI_UNLIKELY(can == 0)) {
         const int saved = errno;
-        can = syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) < 0 && errno == ENOSYS ? 2 : 1;
+        /* Refused for its arguments, and not because nobody knows it, or it may not be called. */
+        can = syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) < 0 && errno == EINVAL ? 1 : 2;
         thi_store_relaxed(&known, can); /* relaxed: everybody finds the same */
         errno = saved;
     }
@@ -82,35 +83,39 @@ void thi_far_wake(uint32_t *word)
 
 typedef enum change { ADD = FUTEX_OP_ADD, OR = FUTEX_OP_OR, CLEAR = FUTEX_OP_ANDN } change_t;
 
-#if defined(__SANITIZE_THREAD__) || defined(THI_CLANG_TSAN)
-/* ThreadSanitizer has to see the change. */
-static bool change_and_wake(uint32_t *word, change_t change, bool is_bit, uint32_t operand)
+/* For ThreadSanitizer, which has to see the change, and for systems that do not do both at once. */
+static long change_then_wake(uint32_t *word, change_t change, uint32_t value)
 {
-    const uint32_t value = is_bit ? UINT32_C(1) << operand : operand;
     if (change == ADD)
         thi_fetch_add_acq_rel(word, value);
     else if (change == OR)
         thi_fetch_or_acq_rel(word, value);
     else
         thi_fetch_and_acq_rel(word, ~value);
-    const int saved = errno;
-    const long woken = syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX);
-    errno = saved;
-    return woken > 0;
+    return syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX);
 }
+
+#if defined(__SANITIZE_THREAD__) || defined(THI_CLANG_TSAN)
+#define AT_ONCE 0
 #else
+#define AT_ONCE 1
+#endif
+
 /* The comparison, which would wake more, is one that cannot hold; the word is the same in both places. */
 static bool change_and_wake(uint32_t *word, change_t change, bool is_bit, uint32_t operand)
 {
     const unsigned op = (unsigned)change | (is_bit ? FUTEX_OP_OPARG_SHIFT : 0u);
     const int saved = errno;
+    long woken = -1;
     thi_fence_full();
-    const long woken = syscall(SYS_futex, word, FUTEX_WAKE_OP, INT_MAX, 0, word,
-                               FUTEX_OP(op, operand, FUTEX_OP_CMP_LT, 0) & UINT32_MAX);
+    if (AT_ONCE)
+        woken = syscall(SYS_futex, word, FUTEX_WAKE_OP, INT_MAX, 0, word,
+                        FUTEX_OP(op, operand, FUTEX_OP_CMP_LT, 0) & UINT32_MAX);
+    if (woken < 0)
+        woken = change_then_wake(word, change, is_bit ? UINT32_C(1) << operand : operand);
     errno = saved;
     return woken > 0;
 }
-#endif
 
 /* An operand has 11 bits, or is one bit anywhere. */
 #define OPERAND_BITS 11u

@@ -128,6 +128,10 @@ THI_COLD static int wait_in_line(thi_guard_t *guard, thrum_time_t deadline)
         pthread_mutex_consistent(line_of(guard)); /* he was waiting: nothing to mend */
         err = 0;
     }
+    if (err == ETIMEDOUT) { /* whoever is in front may be stopped, and the lock free */
+        err = thi_guard_trylock(guard);
+        return err == EBUSY ? ETIMEDOUT : err;
+    }
     if (err != 0)
         return err;
     thi_death_point("guard: in line");

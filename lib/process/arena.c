@@ -340,17 +340,17 @@ int thrum_shared_fd(const thrum_shared_t *arena)
 
 size_t thrum_shared_size(const thrum_shared_t *arena)
 {
-    return (size_t)thi_load_relaxed(&arena->heap->end);
+    return arena != NULL ? (size_t)thi_load_relaxed(&arena->heap->end) : 0;
 }
 
 size_t thrum_shared_used(const thrum_shared_t *arena)
 {
-    return (size_t)(thi_load_relaxed(&arena->heap->used) + THI_HEAP_FIRST);
+    return arena != NULL ? (size_t)(thi_load_relaxed(&arena->heap->used) + THI_HEAP_FIRST) : 0;
 }
 
 size_t thrum_shared_max_size(const thrum_shared_t *arena)
 {
-    return arena->max;
+    return arena != NULL ? arena->max : 0;
 }
 
 bool thi_shared_sound(thrum_shared_t *arena)

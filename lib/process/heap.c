@@ -318,6 +318,8 @@ void thi_heap_free_from(thi_heap_t *heap, uint64_t slot, uint64_t next)
 {
     uint64_t *word = thi_shared_at(heap, slot);
     const uint64_t memory = *word;
+    if (memory == 0)
+        return;
     begin_journal(heap, memory, slot);
     thi_store_release(word, next);
     thi_death_point("heap: slot emptied");

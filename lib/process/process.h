@@ -21,7 +21,7 @@
 /* Not zeroed. *slot, which has to be 0, names the block. 0, ENOMEM. */
 int thi_shared_alloc_into(thrum_shared_t *arena, size_t size, uint64_t *slot);
 
-/* *slot becomes `next`, and the block that it named is free. */
+/* *slot becomes `next`, and the block that it named is free. Of a slot that names none nothing changes. */
 void thi_shared_free_from(thrum_shared_t *arena, uint64_t *slot, uint64_t next);
 
 /* Without a slot, and not zeroed: what a killed caller had in hand is lost to the arena, unless it was still
@@ -60,8 +60,25 @@ int thi_shared_lock_plain(thi_guard_t *guard, thrum_time_t deadline, const thi_s
 int thi_shared_sleep(uint32_t *word, uint32_t expected, thrum_time_t deadline, bool cancellable,
                      const thi_site_t *site);
 
-/* Who is calling, unlike all others of all processes that live: 0: it could not be registered. */
-uint64_t thi_shared_self(void);
+/* A number that no other process has had, as good as certainly, and above it the mark of the process that it
+ * is for: who was forked from that takes another. */
+extern uint64_t thi_shared_process;
+THI_COLD uint64_t thi_shared_process_begins(void);
+
+/* Who is calling, unlike all others of all processes. 0: it could not be registered. */
+static inline uint64_t thi_shared_self(void)
+{
+    const uint32_t id = thi_self_id();
+    uint64_t process = thi_load_relaxed(&thi_shared_process);
+    if (THI_UNLIKELY(process >> 32 != thi_fork_mark))
+        process = thi_shared_process_begins();
+    return THI_LIKELY(id != 0) ? process << 32 | id : 0;
+}
+
+/* For a condition: gives up the mutex or recursive lock that the caller holds (EPERM: it does not), and takes
+ * it back to the same depth. */
+int thi_shared_give_all(void *lock, uint32_t *depth);
+int thi_shared_take_back(void *lock, uint32_t depth);
 
 /* ================================================================================================
  * The handle (arena.c) and the memory that all have in common (heap.c)

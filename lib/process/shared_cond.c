@@ -42,28 +42,42 @@ static int sleep_on(uint32_t *word, uint32_t before, thrum_time_t deadline)
     return thi_load_relaxed(word) == before ? err : 0; /* relaxed: the mutex orders */
 }
 
-int thrum_shared_cond_wait_until(thrum_shared_cond_t *c, thrum_shared_mutex_t *m,
-                                 thrum_time_t deadline)
+static int wait_with(thrum_shared_cond_t *c, void *lock, thrum_time_t deadline)
 {
-    if (c == NULL || m == NULL)
-        return EINVAL;
-    if (!thrum_shared_mutex_owned(m))
-        return EPERM;
-    /* W1: relaxed; the mutex, which is held, orders it before whatever is signalled. */
+    uint32_t depth = 0;
+    /* W1: relaxed; the lock, which is held, orders it before whatever is signalled. (If it is not held, one
+     * signal is made for nobody.) */
     const uint32_t before = thi_fetch_or_relaxed(word_of(c), SLEEPERS) | SLEEPERS;
-    int err = thrum_shared_mutex_unlock(m);
+    int err = thi_shared_give_all(lock, &depth);
     if (err != 0)
         return err;
     thi_death_point("cond: unlocked");
     err = sleep_on(word_of(c), before, deadline);
     thi_death_point("cond: woken");
-    const int locked = thrum_shared_mutex_lock(m);
+    const int locked = thi_shared_take_back(lock, depth);
     return locked != 0 ? locked : err;
 }
 
 int thrum_shared_cond_wait(thrum_shared_cond_t *c, thrum_shared_mutex_t *m)
 {
     return thrum_shared_cond_wait_until(c, m, THRUM_FOREVER);
+}
+
+int thrum_shared_cond_wait_until(thrum_shared_cond_t *c, thrum_shared_mutex_t *m,
+                                 thrum_time_t deadline)
+{
+    return c != NULL && m != NULL ? wait_with(c, m, deadline) : EINVAL;
+}
+
+int thrum_shared_cond_wait_rlock(thrum_shared_cond_t *c, thrum_shared_rlock_t *r)
+{
+    return thrum_shared_cond_wait_rlock_until(c, r, THRUM_FOREVER);
+}
+
+int thrum_shared_cond_wait_rlock_until(thrum_shared_cond_t *c, thrum_shared_rlock_t *r,
+                                       thrum_time_t deadline)
+{
+    return c != NULL && r != NULL ? wait_with(c, r, deadline) : EINVAL;
 }
 
 int thrum_shared_cond_wait_for(thrum_shared_cond_t *c, thrum_shared_mutex_t *m,

@@ -86,6 +86,24 @@ static int give(owned_t *lock)
     return thi_guard_unlock(&lock->guard);
 }
 
+int thi_shared_give_all(void *lock, uint32_t *depth)
+{
+    if (!is_made(lock))
+        return EINVAL;
+    if (!is_owned(lock, thi_shared_self()))
+        return EPERM;
+    *depth = owned_of(lock)->depth;
+    return give(owned_of(lock));
+}
+
+int thi_shared_take_back(void *lock, uint32_t depth)
+{
+    const int err = take(owned_of(lock), THRUM_FOREVER, &mutex_site);
+    if (err == 0 || err == EOWNERDEAD)
+        owned_of(lock)->depth = depth;
+    return err;
+}
+
 /* ------------------------------------------------------------------------------------------------ */
 
 int thrum_shared_mutex_init(thrum_shared_mutex_t *m)

@@ -181,9 +181,16 @@ static void end_sleep(thi_strand_t *self, thrum_time_t start)
         self->on_sleep(self, false);
 }
 
+static bool has_passed(thrum_time_t deadline)
+{
+    return deadline != THRUM_FOREVER && deadline <= thi_clock();
+}
+
 /* EBUSY: again. Without a helper the thread waits, unless it is itself that it would wait for. */
 static int lock_by_helper(thi_guard_t *guard, thrum_time_t deadline, const thi_site_t *site)
 {
+    if (has_passed(deadline))
+        return ETIMEDOUT;
     helper_t *helper = get_helper();
     if (helper == NULL) {
         const int err = thi_guard_lock(guard, deadline);
@@ -237,6 +244,8 @@ int thi_shared_lock_plain(thi_guard_t *guard, thrum_time_t deadline, const thi_s
 static int sleep_by_helper(uint32_t *word, uint32_t expected, thrum_time_t deadline,
                            bool cancellable, const thi_site_t *site)
 {
+    if (has_passed(deadline))
+        return cancellable && thi_strand_cancelled(thi_self()) ? ECANCELED : ETIMEDOUT;
     helper_t *helper = get_helper();
     if (helper == NULL)
         return ENOMEM;
@@ -267,25 +276,18 @@ int thi_shared_sleep(uint32_t *word, uint32_t expected, thrum_time_t deadline, b
     return err;
 }
 
-/* A number that no other process has had, as good as certainly: process ids are used again, and what a dead one
- * has signed with stays. Whoever forked had another. */
-static uint32_t process_number(void)
+uint64_t thi_shared_process;
+
+/* Process ids are used again, and what a dead one has signed with stays: hence not those alone. */
+uint64_t thi_shared_process_begins(void)
 {
-    static uint64_t known; /* and the mark of the process that it is for */
-    const uint64_t number = thi_load_relaxed(&known);
-    if (THI_LIKELY(number >> 32 == thi_fork_mark))
-        return (uint32_t)number;
+    uint64_t known = thi_load_relaxed(&thi_shared_process);
     const uint64_t mixed =
         ((uint64_t)thi_clock() ^ (uint64_t)getpid() << 40) * UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t expected = number;
-    /* Relaxed: the first that comes says what it is. */
-    if (thi_cas_relaxed(&known, &expected, (uint64_t)thi_fork_mark << 32 | (mixed >> 32 | 1u)))
-        return (uint32_t)(mixed >> 32 | 1u);
-    return (uint32_t)expected;
-}
-
-uint64_t thi_shared_self(void)
-{
-    const uint32_t id = thi_self_id();
-    return id != 0 ? (uint64_t)process_number() << 32 | id : 0;
+    const uint64_t number = (uint64_t)thi_fork_mark << 32 | mixed >> 32 | 1u;
+    while (known >> 32 != thi_fork_mark)
+        /* Relaxed: the first that comes says what it is. */
+        if (thi_cas_relaxed(&thi_shared_process, &known, number))
+            return number;
+    return known;
 }

@@ -40,6 +40,8 @@ Test(arena, null_is_refused)
     cr_expect_eq(thrum_shared_offset(NULL, arena), 0);
     cr_expect_eq(thrum_shared_pointer(NULL, 64), NULL);
     cr_expect_eq(thrum_shared_fd(NULL), -1);
+    cr_expect_eq(thrum_shared_size(NULL) + thrum_shared_used(NULL) + thrum_shared_max_size(NULL),
+                 0);
     thrum_shared_destroy(NULL);
     thrum_shared_destroy(arena);
 }

@@ -11,6 +11,7 @@ TestSuite(shared_wait, .timeout = 60);
 
 struct scene {
     thrum_shared_mutex_t mutex;
+    thrum_shared_rlock_t rlock;
     thrum_shared_sem_t sem;
     thrum_shared_sem_t bounded;
     thrum_shared_event_t event;
@@ -281,6 +282,34 @@ Test(shared_wait, a_condition_is_waited_for)
     thrum_shared_cond_broadcast(&s->cond);
     for (int i = 0; i < 2; i++)
         cr_expect_eq(victim_end(pids[i]), 0);
+}
+
+static int signal_rlock(void *arg)
+{
+    struct scene *s = arg;
+    if (thrum_shared_rlock_lock(&s->rlock) != 0) /* which it can: all levels are given up */
+        return 1;
+    s->passed = 1;
+    thrum_shared_cond_signal(&s->cond);
+    return thrum_shared_rlock_unlock(&s->rlock);
+}
+
+Test(shared_wait, a_condition_gives_up_all_levels_of_a_recursive_lock)
+{
+    struct scene *s = make();
+    cr_assert_eq(thrum_shared_rlock_init(&s->rlock), 0);
+    EXPECT_CALL(EPERM, thrum_shared_cond_wait_rlock(&s->cond, &s->rlock));
+    EXPECT_CALL(EINVAL, thrum_shared_cond_wait_rlock(NULL, &s->rlock));
+    EXPECT_CALL(EINVAL, thrum_shared_cond_wait_rlock_until(&s->cond, NULL, PAST));
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(thrum_shared_rlock_lock(&s->rlock), 0);
+    EXPECT_CALL(ETIMEDOUT, thrum_shared_cond_wait_rlock_until(&s->cond, &s->rlock, SOON));
+    cr_expect_eq(thrum_shared_rlock_depth(&s->rlock), 3);
+    const pid_t pid = victim_start(signal_rlock, s);
+    while (s->passed == 0)
+        EXPECT_CALL(0, thrum_shared_cond_wait_rlock(&s->cond, &s->rlock));
+    cr_expect_eq(thrum_shared_rlock_depth(&s->rlock), 3);
+    cr_expect_eq(victim_end(pid), 0);
 }
 
 /* --- barrier ----------------------------------------------------------------------------------- */
