@@ -59,6 +59,7 @@ TOPICS = {
     "queue": ("Queues between producers and consumers", ["mitems"]),
     "queue_time": ("Queues: what one item costs", []),
     "queue_growth": ("Queues that grow", ["mitems", "bytes_per_item"]),
+    "shared_queue": ("Queues between processes", ["mitems"]),
     "pool": ("Thread pools: what a task costs", ["ns_per_task", "roundtrip_us"]),
     "pool_fork": ("Thread pools: tasks that submit tasks", ["ms"]),
     "pool_loop": ("Thread pools: loops", ["ms"]),

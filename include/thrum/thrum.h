@@ -20,6 +20,7 @@
 #include <thrum/io.h>
 #include <thrum/local.h>
 #include <thrum/loop.h>
+#include <thrum/manager.h>
 #include <thrum/mutex.h>
 #include <thrum/once.h>
 #include <thrum/pack.h>
@@ -32,6 +33,7 @@
 #include <thrum/semaphore.h>
 #include <thrum/shared.h>
 #include <thrum/shared_lock.h>
+#include <thrum/shared_queue.h>
 #include <thrum/subprocess.h>
 #include <thrum/thread.h>
 #include <thrum/thread_pool.h>
