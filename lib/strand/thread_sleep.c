@@ -1,6 +1,6 @@
 /*
- * How a thread sleeps: on its permit, by a futex; or, when it waits for descriptors, in a poll that a
- * descriptor of its own can end.
+ * How a thread sleeps: on its permit, by a futex; on a word shared with other processes besides; or, when it waits
+ * for descriptors, in a poll that a descriptor of its own can end.
  *
  * Invariants
  *   I1  `poll_signal` is written before the sleep, and the permit looked at again after it; a waker changes
@@ -30,8 +30,12 @@ static int poll_until(thi_strand_t *self, thrum_time_t deadline)
 
 int thi_thread_block(thi_strand_t *self, thrum_time_t deadline)
 {
-    return self->polls != NULL ? poll_until(self, deadline)
-                               : thi_futex_wait(&self->permit, THI_PARKED, deadline);
+    const thi_bell_t *bell = self->bell;
+    if (THI_UNLIKELY(self->polls != NULL))
+        return poll_until(self, deadline);
+    if (THI_UNLIKELY(bell != NULL))
+        return thi_wait_two(&self->permit, THI_PARKED, bell->word, bell->expected, deadline);
+    return thi_futex_wait(&self->permit, THI_PARKED, deadline);
 }
 
 void thi_thread_rouse(thi_strand_t *strand)

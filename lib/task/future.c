@@ -90,6 +90,8 @@ THI_NOINLINE static void free_future(thrum_future_t *f)
         free_callbacks(callbacks_of(word));
     if (f->bytes != NULL)
         thi_bytes_free(f->bytes);
+    if (f->remote != NULL)
+        f->remote->kind->release(f->remote);
     thi_block_give(f);
 }
 
@@ -157,11 +159,16 @@ static void call_all(struct thi_callback *list)
     }
 }
 
+static struct thi_callback *last_of(struct thi_callback *list)
+{
+    while (list->next != NULL)
+        list = list->next;
+    return list;
+}
+
 static void leave_for_later(struct thi_callback **later, struct thi_callback *list)
 {
-    struct thi_callback *last = list;
-    while (last->next != NULL)
-        last = last->next;
+    struct thi_callback *last = last_of(list);
     thrum_future_retain(last->f);
     last->keeps = true;
     last->next = *later;
@@ -209,6 +216,41 @@ void thi_future_finish(thrum_future_t *f, int error, void *value)
     f->error = error;
     f->value = error == 0 ? value : NULL;
     end(f, THI_FUTURE_DONE);
+}
+
+void thi_future_set_remote(thrum_future_t *f, thi_remote_t *remote)
+{
+    f->remote = remote;
+}
+
+struct thi_callback *thi_future_finish_apart(thrum_future_t *f, int error, void *value)
+{
+    f->error = error;
+    f->value = error == 0 ? value : NULL;
+    const uint64_t word = thi_swap_acq_rel(&f->word, (uint64_t)THI_FUTURE_DONE); /* R1, as in end */
+    struct thi_callback *list = callbacks_of(word);
+    tell(f, word & FLAGS);
+    if (THI_LIKELY(list == NULL))
+        return NULL;
+    list = in_order(list, f);
+    thrum_future_retain(f);
+    last_of(list)->keeps = true;
+    return list;
+}
+
+void thi_callbacks_append(struct thi_callback **first, struct thi_callback **last,
+                          struct thi_callback *more)
+{
+    if (*first == NULL)
+        *first = more;
+    else
+        (*last)->next = more;
+    *last = last_of(more);
+}
+
+void thi_callbacks_call(struct thi_callback *list)
+{
+    call_all(list);
 }
 
 /* A promise: wins the right to end it. */
@@ -269,9 +311,13 @@ bool thrum_future_cancel(thrum_future_t *f)
 {
     if (f == NULL)
         return false;
+    bool cancelled = false;
     thrum_future_retain(f);
     /* The executor may be gone once it is cancelled; it finds that out, and counts it, by itself. */
-    const bool cancelled = thi_future_cancel(f) || thrum_future_cancelled(f);
+    if (f->remote != NULL)
+        cancelled = f->remote->kind->cancel(f->remote) || thrum_future_cancelled(f);
+    else
+        cancelled = thi_future_cancel(f) || thrum_future_cancelled(f);
     thrum_future_release(f);
     return cancelled;
 }
@@ -284,7 +330,7 @@ int thrum_future_interrupt(thrum_future_t *f)
         return 0;
     if (has_ended(load(f)))
         return EINVAL;
-    if (f->fn == NULL)
+    if (f->fn == NULL || f->remote != NULL)
         return ENOTSUP;
     thi_scope_cancel(&f->scope);
     /* Records of strands stay valid, and an unpark that comes too late does no harm. Whoever is not the
@@ -306,7 +352,11 @@ bool thrum_future_cancelled(const thrum_future_t *f)
 
 bool thrum_future_running(const thrum_future_t *f)
 {
-    return f != NULL && state_of(load(f)) == THI_FUTURE_RUNNING;
+    if (f == NULL || has_ended(load(f)))
+        return false;
+    if (f->remote != NULL)
+        return f->remote->kind->running(f->remote);
+    return state_of(load(f)) == THI_FUTURE_RUNNING;
 }
 
 bool thrum_future_done(const thrum_future_t *f)
@@ -371,11 +421,60 @@ static bool spin(const thrum_future_t *f)
     return ended;
 }
 
+/* --- of what runs in another process: the waiting strand takes in itself what comes from there ----- */
+
+static bool spin_remote(const thrum_future_t *f)
+{
+    thi_spin_t turns = thi_spin_begin();
+    bool ended = false;
+    do {
+        f->remote->kind->look(f->remote);
+        ended = has_ended(load(f));
+    } while (!ended && thi_spin_turn(&turns));
+    thi_spin_end(&turns, ended);
+    return ended;
+}
+
+static int park_remote(thrum_future_t *f, thi_strand_t *self, struct thi_remote_bell *bell,
+                       thrum_time_t deadline)
+{
+    thi_park_t park = park_on(f);
+    const bool rings = self->bell == NULL && self->kind->hears_bells && thi_wait_two_works() &&
+                       f->remote->kind->bell(f->remote, bell);
+    if (rings)
+        self->bell = &bell->bell;
+    else
+        f->remote->kind->leave(f->remote, NULL);
+    const int err = thi_lot_park(&park, deadline);
+    if (rings) {
+        self->bell = NULL;
+        f->remote->kind->leave(f->remote, bell);
+    }
+    return err;
+}
+
+THI_NOINLINE static int wait_remote(thrum_future_t *f, thi_strand_t *self, thrum_time_t deadline)
+{
+    struct thi_remote_bell bell;
+    int err = 0;
+    f->remote->kind->attend(f->remote);
+    if (spin_remote(f))
+        f->remote->kind->leave(f->remote, NULL);
+    else
+        err = park_remote(f, self, &bell, deadline);
+    if (err != 0 && err != EAGAIN)
+        return err;
+    (void)load(f); /* A1 */
+    return 0;
+}
+
 THI_NOINLINE static int wait_slow(thrum_future_t *f, thrum_time_t deadline)
 {
     thi_strand_t *self = thi_self();
     if (self == NULL)
         return ENOMEM;
+    if (f->remote != NULL)
+        return wait_remote(f, self, deadline);
     if (thi_future_runs_on(f, self))
         return EDEADLK;
     if (thi_future_help(f, self, deadline) || spin(f))
@@ -429,13 +528,18 @@ int thrum_future_result(thrum_future_t *f, void **value)
 
 int thrum_future_kill(thrum_future_t *f)
 {
-    return f != NULL ? ENOTSUP : EINVAL;
+    if (f == NULL)
+        return EINVAL;
+    return f->remote != NULL ? f->remote->kind->kill(f->remote) : ENOTSUP;
 }
 
 int thrum_future_cause(thrum_future_t *f, int *signal, int *exit_code)
 {
-    (void)signal, (void)exit_code;
-    return f != NULL ? ENOTSUP : EINVAL;
+    if (f == NULL)
+        return EINVAL;
+    if (f->remote == NULL || !thrum_future_done(f))
+        return ENOTSUP;
+    return f->remote->kind->cause(f->remote, signal, exit_code);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -26,6 +26,19 @@ uint64_t thi_sim_draw(void)
 
 /* --- futex ------------------------------------------------------------------------------------ */
 
+/* No strand of the simulation has a bell. */
+bool thi_wait_two_works(void)
+{
+    return false;
+}
+
+int thi_wait_two(uint32_t *own, uint32_t own_expected, uint32_t *shared, uint32_t shared_expected,
+                 thrum_time_t deadline)
+{
+    (void)shared, (void)shared_expected;
+    return thi_futex_wait(own, own_expected, deadline);
+}
+
 int thi_futex_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline)
 {
     const void *pc = __builtin_return_address(0);
