@@ -21,6 +21,7 @@
 #include <thrum/loop.h>
 #include <thrum/mutex.h>
 #include <thrum/once.h>
+#include <thrum/process.h>
 #include <thrum/process_pool.h>
 #include <thrum/queue.h>
 #include <thrum/rlock.h>

@@ -40,6 +40,8 @@ typedef enum thi_rank {
     THI_RANK_CREW = 9,     /* a pool's workers */
     THI_RANK_QUEUES = 10,  /* the list of FIFO queues */
     THI_RANK_STACKS = 11,  /* stacks of coroutines; ports of loops */
+    THI_RANK_PROCESSES = 12, /* process objects; these two are held across fork */
+    THI_RANK_CHILDREN = 13,  /* descriptors of children */
 } thi_rank_t;
 
 typedef struct thi_lock {
@@ -133,13 +135,18 @@ typedef struct thi_start {
     const unsigned *cpus; /* below THI_CPUS_MAX each */
     size_t cpu_count;     /* 0: wherever its starter may run */
     bool detached;        /* nobody joins it */
-    uint32_t outcome;     /* thread_start.c's */
+    uint32_t outcome;     /* these are thread_start.c's */
+    uint64_t blocked;
 } thi_start_t;
 #define THI_CPUS_MAX 8192u
 
 /* Starts a thread with every asynchronous signal blocked. Returns 0, ENOMEM (also: the system's limit
  * of threads), EINVAL (none of the processors may be used), or what prepare returned. */
 int thi_thread_start(thi_start_t *start);
+
+/* Lets through what thi_thread_start has blocked in the calling thread, or in the one that started it. */
+void thi_thread_let_signals(void);
+void thi_thread_let_through(void *mask); /* what its mask, a sigset_t, would be then */
 
 /* The calling thread's handle for these: valid until it is joined, or has ended detached. Join does not
  * look at the deadline or the cancellation of a strand: for threads that are about to end. */
@@ -165,6 +172,61 @@ typedef struct thi_once {
     uint32_t state;
 } thi_once_t;
 void thi_once(thi_once_t *once, void (*init)(void));
+
+/* --- child processes -------------------------------------------------------------------------------
+ * A child; its memory is private and stays where it is from the fork until close. In processes that are
+ * forked later what they have of it is closed: poll says ECHILD. */
+struct thi_parting;
+typedef struct thi_child {
+    pid_t pid; /* 0: this process is the child */
+    int pidfd; /* readable once it has ended. -1: it had ended, and somebody had waited for it, at once */
+    int life; /* of one that dies with its parent: it dies when this is closed */
+    int gate; /* these are process.c's */
+    int letter;
+    struct thi_parting *parting;
+    struct thi_child *next;
+    struct thi_child *prev;
+} thi_child_t;
+
+/* Forks. The child goes on when the parent has its descriptor, with the signals let through that
+ * thi_thread_start has blocked; with `dies_with_parent` it is killed when the parent is gone, however,
+ * also if it has executed another program by then. Both return 0; in the child `pid` is 0, and there is nothing
+ * to be closed. Or, and then there is no child: EAGAIN, ENOMEM, EMFILE, ENFILE; ENOSYS: the system lacks
+ * what it takes. */
+int thi_process_fork(thi_child_t *child, bool dies_with_parent);
+
+/* None: what an object has that was not forked yet. */
+void thi_process_none(thi_child_t *child);
+
+/* The same by executing the program anew, which has nothing of this one's memory but `text`. In it, letter says
+ * that it is such an execution (else -1), and arrive does what fork would have done and returns the text, of
+ * thi_alloc's, or does not return. Also ENOTSUP: it has privileges that its user has not. */
+struct iovec;
+int thi_process_execute(thi_child_t *child, bool dies_with_parent, const struct iovec *text,
+                        int count);
+int thi_process_letter(int argc, char **argv);
+void *thi_process_arrive(int letter, size_t *size);
+
+/* The process that forked or executed this one, while it lives; then another's number. */
+pid_t thi_process_parent_id(void);
+
+/* Gives `*parent` a descriptor of the process `pid`: EAGAIN, it lives. 0: it does not, or is not this one's
+ * parent. Or EMFILE, ENFILE, ENOMEM, ENOSYS. */
+int thi_process_watch_parent(thi_child_t *parent, pid_t pid);
+
+/* Whether the child has ended. 0: it has, and is waited for, and `*status` is its exit code, or the signal
+ * that ended it, negative (-SIGKILL also: nobody can tell); again and again. EAGAIN: not yet. ECHILD: it is
+ * not this process's. Not by two threads at once. */
+int thi_process_poll(thi_child_t *child, int *status);
+
+/* ESRCH: it has been waited for. EINVAL: no such signal. EPERM: it is somebody else's by now. */
+int thi_process_signal(const thi_child_t *child, int signal);
+
+/* Forgets it; one that dies with its parent is killed. */
+void thi_process_close(thi_child_t *child);
+
+/* Ends the calling process, as _exit; the parent learns the status whoever waits for it. */
+_Noreturn void thi_process_leave(int status);
 
 /* --- memory ------------------------------------------------------------------------------------- */
 
@@ -379,7 +441,11 @@ typedef enum thi_fault {
     THI_FAULT_THREAD,
     THI_FAULT_SHARED,  /* shared memory */
     THI_FAULT_CHANNEL, /* a channel between processes */
+    THI_FAULT_PIPE,
     THI_FAULT_FORK,
+    THI_FAULT_PIDFD,
+    THI_FAULT_LETTER,
+    THI_FAULT_EXIT_INFO, /* the system does not tell how a process ended that somebody else waited for */
     THI_FAULT_KINDS,
 } thi_fault_t;
 void thi_fault_arm(thi_fault_t kind, unsigned nth);

@@ -27,15 +27,43 @@
 static const int own_signals[] = {SIGABRT, SIGBUS,  SIGFPE, SIGILL,
                                   SIGPIPE, SIGSEGV, SIGSYS, SIGTRAP};
 
+/* Bit s - 1: signal s is blocked in this thread because it, or the one that started it and so on, was started
+ * here. */
+static _Thread_local uint64_t blocked_here THI_TLS_MODEL;
+#define SIGNALS 64
+
 /* Called with the new thread's mask still that of its starter: it inherits, so nothing can reach it in
- * between. */
-static void block_signals(sigset_t *before)
+ * between. Returns what will be blocked here. */
+static uint64_t block_signals(sigset_t *before)
 {
     sigset_t blocked;
     sigfillset(&blocked);
     for (size_t i = 0; i < sizeof own_signals / sizeof *own_signals; i++)
         sigdelset(&blocked, own_signals[i]);
     pthread_sigmask(SIG_BLOCK, &blocked, before);
+    uint64_t here = blocked_here;
+    for (int signal = 1; signal <= SIGNALS; signal++) {
+        if (sigismember(&blocked, signal) == 1 && sigismember(before, signal) == 0)
+            here |= UINT64_C(1) << (signal - 1);
+    }
+    return here;
+}
+
+void thi_thread_let_through(void *mask)
+{
+    pthread_sigmask(SIG_BLOCK, NULL, mask);
+    for (int signal = 1; signal <= SIGNALS; signal++) {
+        if ((blocked_here >> (signal - 1) & 1u) != 0)
+            sigdelset(mask, signal);
+    }
+}
+
+void thi_thread_let_signals(void)
+{
+    sigset_t mask;
+    thi_thread_let_through(&mask);
+    blocked_here = 0;
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
 /* The calling thread's. The kernel ignores processors that it does not have, but there must be one
@@ -68,6 +96,7 @@ static int prepare(const thi_start_t *start)
 static void *thread_main(void *arg)
 {
     thi_start_t *start = arg;
+    blocked_here = start->blocked;
     if (prepares(start)) {
         const int err = prepare(start);
         /* R1: release; pairs with A1. */
@@ -116,7 +145,7 @@ static int create(thi_start_t *start, pthread_t *thread)
     if (start->detached && !prepares(start))
         pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     if (err == 0) {
-        block_signals(&before);
+        start->blocked = block_signals(&before);
         err = pthread_create(thread, &attributes, thread_main, start);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
     }

@@ -33,6 +33,7 @@ static size_t known = 1;
 static uint64_t idents = 1;
 static thrum_waitgroup_t others = THRUM_WAITGROUP_INIT;
 static bool closing;
+static void (*after_threads)(void); /* the same for ever, once it is there */
 
 /* ------------------------------------------------------------------------------------------------
  * The list; all under the lock
@@ -116,7 +117,7 @@ static void leave(struct thrum_thread *self)
         thrum_waitgroup_done(&others);
 }
 
-static void at_exit(void)
+void thi_exit_wait(void)
 {
     struct thrum_thread *self = thi_thread_self();
     thi_threads_enter();
@@ -126,6 +127,9 @@ static void at_exit(void)
         leave(self);
     /* Held back: a thread that was asked to stop waits for the others as well. */
     (void)thrum_shield(await_others, NULL, NULL);
+    void (*after)(void) = thi_load_relaxed(&after_threads);
+    if (after != NULL)
+        after();
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -205,10 +209,16 @@ static int prepare_exit(void)
     static uint32_t prepared;
     if (thi_load_relaxed(&prepared) != 0)
         return 0;
-    const int err = thi_process_at_exit(at_exit);
+    const int err = thi_process_at_exit(thi_exit_wait);
     if (err == 0)
         thi_store_relaxed(&prepared, 1u);
     return err;
+}
+
+int thi_exit_after_threads(void (*fn)(void))
+{
+    thi_store_relaxed(&after_threads, fn);
+    return prepare_exit();
 }
 
 /* ------------------------------------------------------------------------------------------------

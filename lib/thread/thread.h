@@ -29,4 +29,11 @@ static inline void thi_threads_leave(void)
 /* In the child of a fork, with the lock held: no timer is scheduled, none runs but the forker's. */
 void thi_timers_after_fork(void);
 
+/* The end of the process, for a layer above: fn is called by exit once the threads are through. Any number of
+ * times, always the same. 0 or ENOMEM. */
+int thi_exit_after_threads(void (*fn)(void));
+
+/* What exit would wait for, in a process that ends otherwise. */
+void thi_exit_wait(void);
+
 #endif /* THI_THREAD_H */

@@ -1,0 +1,31 @@
+#ifndef THI_OS_PROCESS_H
+#define THI_OS_PROCESS_H
+
+/*
+ * What process.c and process_exec.c share: the gate at which a child waits.
+ */
+
+#include "os/os.h"
+
+/* The lock of all children's descriptors, held across fork (THI_RANK_CHILDREN). */
+void thi_children_enter(void);
+void thi_children_leave(void);
+
+/* Under the lock. */
+static inline void thi_child_close_fd(int *fd)
+{
+    if (*fd >= 0)
+        thi_fd_close(*fd);
+    *fd = -1;
+}
+
+/* Before the child is there: its pipe; the child becomes known. 0 or an error of the system. */
+int thi_gate_open(thi_child_t *child);
+
+/* The child is there, and `pid` set. An error: it is gone again. */
+int thi_gate_admit(thi_child_t *child, bool dies_with_parent);
+
+/* In the child. Does not return when the parent is gone. */
+void thi_gate_pass(int gate, bool dies_with_parent);
+
+#endif /* THI_OS_PROCESS_H */
