@@ -28,6 +28,8 @@
 #include <thrum/rwlock.h>
 #include <thrum/select.h>
 #include <thrum/semaphore.h>
+#include <thrum/shared.h>
+#include <thrum/shared_lock.h>
 #include <thrum/thread.h>
 #include <thrum/thread_pool.h>
 #include <thrum/time.h>

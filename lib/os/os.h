@@ -42,6 +42,7 @@ typedef enum thi_rank {
     THI_RANK_STACKS = 11,  /* stacks of coroutines; ports of loops */
     THI_RANK_PROCESSES = 12, /* process objects; these two are held across fork */
     THI_RANK_CHILDREN = 13,  /* descriptors of children */
+    THI_RANK_HELPERS = 14, /* threads that sleep for coroutines */
 } thi_rank_t;
 
 typedef struct thi_lock {
@@ -244,6 +245,60 @@ bool thi_pages_forget(void *pages, size_t size);
 void *thi_alloc(size_t size);
 void thi_free(void *memory, size_t size);
 
+/* --- memory of several processes -------------------------------------------------------------------
+ * A segment is a file in memory that has no name in any file system, and never shrinks. All of `max` is
+ * mapped at once; what lies beyond its size may not be touched. grow: what lies below `size` is memory that
+ * is there, for everybody, from then on. */
+int thi_segment_create(const char *name, int *fd);      /* 0, ENOMEM, EMFILE, ENFILE, ENOTSUP */
+int thi_segment_map(int fd, size_t max, void **base);   /* 0, ENOMEM, EINVAL (not to be mapped) */
+int thi_segment_grow(int fd, size_t from, size_t size); /* 0, ENOMEM */
+int thi_segment_size(int fd, size_t *size);             /* 0, EINVAL (it is none) */
+int thi_segment_duplicate(int fd, int *duplicate);      /* 0, EMFILE, EINVAL */
+
+/* The segment of that name that some process of this user has open, for which fits(fd, arg) says yes: a
+ * descriptor, or negative. */
+int thi_segment_find(const char *name, bool (*fits)(int fd, void *arg), void *arg);
+
+/* --- guards: locks of several processes ------------------------------------------------------------
+ * A lock in shared memory that outlives whoever holds it, waits for it, or has been woken for it: the
+ * system's proof of a death, and nothing else, passes it on. The holder is a thread. It sleeps as a
+ * thread; layers above know how coroutines wait. */
+typedef struct thi_guard {
+    THRUM_ALIGNED(8) unsigned char lock[48]; /* a robust mutex of the system's */
+    unsigned char line[48];                  /* another: held by the one who sleeps on the first */
+    uint32_t orphaned;                       /* a holder has died, and nobody has mended it since */
+    uint32_t made;                           /* THI_GUARD_MADE: it is one */
+} thi_guard_t;
+#define THI_GUARD_MADE UINT32_C(0x67756172)
+
+int thi_guard_init(thi_guard_t *guard); /* 0, ENOMEM, ENOTSUP */
+
+/* 0 or EOWNERDEAD: the caller holds it; the latter until somebody has mended what it guards and said so.
+ * EBUSY, ETIMEDOUT: it does not. EDEADLK: the calling thread holds it already (trylock may say EBUSY then).
+ * A guard that is free is taken whatever the deadline. */
+int thi_guard_trylock(thi_guard_t *guard);
+int thi_guard_lock(thi_guard_t *guard, thrum_time_t deadline);
+void thi_guard_mend(thi_guard_t *guard);
+int thi_guard_unlock(thi_guard_t *guard); /* 0, EPERM: the calling thread does not hold it */
+
+/* Whether the calling thread holds it. It may cost as much as waiting. */
+bool thi_guard_mine(thi_guard_t *guard);
+
+/* --- far words: futexes of several processes --------------------------------------------------------
+ * Sleeps while *word == expected, until a wake of the word or the deadline; or, where thi_far_near() says
+ * so, until *near != near_expected and a thi_futex_wake of it. Returns 0 or ETIMEDOUT. `near` may be NULL. */
+int thi_far_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline, uint32_t *near,
+                 uint32_t near_expected);
+bool thi_far_near(void);
+
+/* Changes the word and wakes all who sleep on it in one step: there is no instruction between the two at
+ * which the caller could be killed. A full fence. add: any n, of which bits from 11 on are added one by one;
+ * or, clear: one bit. Returns whether anybody slept. */
+bool thi_far_add(uint32_t *word, uint32_t n);
+bool thi_far_or(uint32_t *word, uint32_t bit);
+bool thi_far_clear(uint32_t *word, uint32_t bit);
+void thi_far_wake(uint32_t *word);
+
 /* --- memory for stacks ----------------------------------------------------------------------------- */
 size_t thi_page_size(void);
 
@@ -323,15 +378,6 @@ void *thi_shared_map(size_t size);
 void thi_shared_unmap(void *pages, size_t size);
 bool thi_shared_claim(void *pages, size_t size);
 void thi_shared_forget(void *pages, size_t size);
-
-/* As thi_futex_wait and _wake, of a word in such memory: between processes, in every build. */
-int thi_shared_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline);
-void thi_shared_wake(uint32_t *word, unsigned n);
-
-/* Sleeps on a word of the process (as thi_futex_wait) and on a shared one, until either is woken. */
-bool thi_wait_two_works(void);
-int thi_wait_two(uint32_t *own, uint32_t own_expected, uint32_t *shared, uint32_t shared_expected,
-                 thrum_time_t deadline);
 
 /* --- families of processes: a process pool's ---------------------------------------------------------
  *
@@ -446,12 +492,20 @@ typedef enum thi_fault {
     THI_FAULT_PIDFD,
     THI_FAULT_LETTER,
     THI_FAULT_EXIT_INFO, /* the system does not tell how a process ended that somebody else waited for */
+    THI_FAULT_SEGMENT, /* making, mapping, growing memory of several processes */
     THI_FAULT_KINDS,
 } thi_fault_t;
 void thi_fault_arm(thi_fault_t kind, unsigned nth);
 bool thi_fault(thi_fault_t kind);
+
+/* Death walks: the n-th point from now that the process passes kills it, by SIGKILL (0: none does). In
+ * `note`, unless NULL, in memory of several processes, stands where. */
+#define THI_DEATH_NOTE 64u
+void thi_death_arm(unsigned nth, char *note);
+void thi_death_point(const char *name);
 #else
 #define thi_fault(kind) false
+#define thi_death_point(name) ((void)0)
 #endif
 
 #endif /* THI_OS_H */

@@ -10,8 +10,7 @@
 
 void thi_hall_ring(thi_hall_t *hall)
 {
-    thi_fetch_add_acq_rel(&hall->bell, 1u);
-    thi_shared_wake(&hall->bell, 1);
+    (void)thi_far_add(&hall->bell, 1u);
 }
 
 void thi_hall_tell(thi_hall_t *hall, int signal)
@@ -44,7 +43,7 @@ void thi_desk_wake(thi_desk_t *desk)
 {
     thi_store_relaxed(&desk->waker_cpu, thi_cpu_current() + 1); /* a hint for its spinning */
     thi_store_release(&desk->asleep, 0u);
-    thi_shared_wake(&desk->asleep, 1);
+    thi_far_wake(&desk->asleep);
 }
 
 void thi_desk_sleep(thi_desk_t *desk, uint32_t taken)
@@ -52,6 +51,6 @@ void thi_desk_sleep(thi_desk_t *desk, uint32_t taken)
     thi_store_relaxed(&desk->asleep, 1u);
     thi_fence_full();
     if (thi_load_acquire(&desk->posted) == taken && thi_load_acquire(&desk->quit) == 0)
-        (void)thi_shared_wait(&desk->asleep, 1u, THRUM_FOREVER);
+        (void)thi_far_wait(&desk->asleep, 1u, THRUM_FOREVER, NULL, 0);
     thi_store_relaxed(&desk->asleep, 0u);
 }

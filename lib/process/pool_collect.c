@@ -195,8 +195,7 @@ static void install(thi_hand_t *hand, thi_bulk_t **bulk, bool response)
         *bulk = NULL;
     }
     if (response) {
-        thi_fetch_add_acq_rel(&hand->desk->responses, 1u);
-        thi_shared_wake(&hand->desk->responses, 1);
+        (void)thi_far_add(&hand->desk->responses, 1u);
     }
 }
 

@@ -57,7 +57,7 @@ static void wait_for_response(uint32_t before)
         thi_cpu_pause();
     }
     while (thi_load_acquire(&me.desk->responses) == before)
-        (void)thi_shared_wait(&me.desk->responses, before, THRUM_FOREVER);
+        (void)thi_far_wait(&me.desk->responses, before, THRUM_FOREVER, NULL, 0);
 }
 
 /* The grant that is on the desk, unless a reply has gone into it, or it is too small: then another one. */

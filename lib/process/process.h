@@ -2,11 +2,79 @@
 #define THI_PROCESS_H
 
 /*
- * The door of lib/process. Other layers use it as programs do, by the headers in include/thrum.
+ * The door of lib/process, and what its files share: memory of several processes. Other layers use it as programs do, by the headers in
+ * include/thrum.
  */
 
 #include <thrum/process.h>
+#include <thrum/shared.h>
+#include <thrum/shared_lock.h>
 
+#include "strand/strand.h"
 #include "thread/thread.h"
+
+/* ================================================================================================
+ * The arena, for what lives in it
+ *
+ * Offsets as thrum_shared_offset's. A slot is a word in the arena that says where a block is, 0: nowhere.
+ * After a death in the middle either the slot names the block and the block is allocated, or the block is
+ * free and the slot does not name it. So a structure whose blocks all hang on slots loses none.
+ */
+
+/* Not zeroed. *slot, which has to be 0, names the block. 0, ENOMEM. */
+int thi_shared_alloc_into(thrum_shared_t *arena, size_t size, uint64_t *slot);
+
+/* *slot becomes `next`, and the block that it named is free. */
+void thi_shared_free_from(thrum_shared_t *arena, uint64_t *slot, uint64_t next);
+
+/* Without a slot, and not zeroed: what a killed caller had in hand is lost to the arena, unless it was still
+ * in the call. 0, ENOMEM. */
+int thi_shared_take(thrum_shared_t *arena, size_t size, uint64_t *block);
+int thi_shared_give(thrum_shared_t *arena, uint64_t block); /* 0, EINVAL */
+
+/* How many bytes a block has room for. */
+size_t thi_shared_room(const thrum_shared_t *arena, uint64_t block);
+
+/* Whether an arena, or something in it, may be called so. */
+bool thi_shared_is_name(const char *name);
+
+static inline void *thi_shared_at(const void *base, uint64_t offset)
+{
+    return (char *)(uintptr_t)base + offset;
+}
+void *thi_shared_base(const thrum_shared_t *arena);
+
+/* Tests: whether the whole of the bookkeeping is as it should be, and what is free adds up. Blocks until the
+ * guard is free. Says on standard error what is wrong. */
+bool thi_shared_sound(thrum_shared_t *arena);
+
+/* ================================================================================================
+ * Waiting in shared memory: a thread sleeps as a thread, a coroutine lets its thread go on (sleep.c)
+ */
+
+/* As thi_guard_lock, and EDEADLK only where the calling strand itself would wait for its own thread. */
+int thi_shared_lock(thi_guard_t *guard, thrum_time_t deadline, const thi_site_t *site);
+
+/* For what is mended by being one store at a time: the death of a holder is no news. 0, or ETIMEDOUT. */
+int thi_shared_lock_plain(thi_guard_t *guard, thrum_time_t deadline, const thi_site_t *site);
+
+/* Sleeps while *word == expected, until a wake of the word (thi_far_*), or for no reason: 0. ETIMEDOUT,
+ * ECANCELED (the strand is cancelled, and `cancellable`), ENOMEM. Nothing is consumed: wakes are for all. */
+int thi_shared_sleep(uint32_t *word, uint32_t expected, thrum_time_t deadline, bool cancellable,
+                     const thi_site_t *site);
+
+/* Who is calling, unlike all others of all processes that live: 0: it could not be registered. */
+uint64_t thi_shared_self(void);
+
+/* ================================================================================================
+ * The handle (arena.c) and the memory that all have in common (heap.c)
+ */
+struct thi_heap;
+
+struct thrum_shared {
+    struct thi_heap *heap; /* where the segment is mapped */
+    size_t max;
+    int fd;
+};
 
 #endif /* THI_PROCESS_H */

@@ -24,8 +24,8 @@
 
 typedef struct thi_strand thi_strand_t;
 
-/* A word in shared memory that ends the sleeps of a strand, too, when another process wakes it. Set by the strand
- * itself, for one wait (hears_bells, and thi_wait_two_works). Before each sleep it is told to listen (false: do not
+/* A word of several processes that ends the sleeps of a strand, too, when another process wakes it. Set by the strand
+ * itself, for one wait (hears_bells, and thi_far_near). Before each sleep it is told to listen (false: do not
  * sleep but look again), and after it that it no longer does; on the strand, under no lock. */
 typedef struct thi_bell {
     uint32_t *word;
@@ -134,6 +134,10 @@ struct thi_strand {
     uint32_t poll_mark;
 
     thi_bell_t *bell; /* NULL: none */
+    /* Threads: a word of several processes that ends its sleep, too, when it is not this; NULL: none. The
+     * strand's own. */
+    uint32_t *far_word;
+    uint32_t far_expected;
 
     struct thi_locals *locals; /* locals.c */
     struct thi_held *held;     /* checked builds: the locks it holds and wants (check.h) */
@@ -244,7 +248,7 @@ typedef struct thi_poll_set {
     void (*ready)(struct thi_poll_set *set);
 } thi_poll_set_t;
 
-int thi_thread_block(thi_strand_t *self, thrum_time_t deadline);
+int thi_thread_block(thi_strand_t *self, thrum_time_t deadline); /* on `far_word`, too, if there is one */
 void thi_thread_rouse(thi_strand_t *strand);
 int thi_thread_may_poll(thi_strand_t *self); /* what can fail of it */
 int thi_thread_polls(thi_strand_t *self, thi_poll_set_t *set);

@@ -30,12 +30,11 @@ static int poll_until(thi_strand_t *self, thrum_time_t deadline)
 
 int thi_thread_block(thi_strand_t *self, thrum_time_t deadline)
 {
-    const thi_bell_t *bell = self->bell;
-    if (THI_UNLIKELY(self->polls != NULL))
-        return poll_until(self, deadline);
-    if (THI_UNLIKELY(bell != NULL))
-        return thi_wait_two(&self->permit, THI_PARKED, bell->word, bell->expected, deadline);
-    return thi_futex_wait(&self->permit, THI_PARKED, deadline);
+    if (THI_UNLIKELY(self->far_word != NULL))
+        return thi_far_wait(self->far_word, self->far_expected, deadline, &self->permit,
+                            THI_PARKED);
+    return self->polls != NULL ? poll_until(self, deadline)
+                               : thi_futex_wait(&self->permit, THI_PARKED, deadline);
 }
 
 void thi_thread_rouse(thi_strand_t *strand)

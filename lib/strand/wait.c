@@ -85,7 +85,10 @@ THI_NOINLINE static int sleep_with_bell(thi_strand_t *self, thrum_time_t deadlin
     self->bell = bell;
     if (!listens)
         return 0;
+    self->far_word = bell->word;
+    self->far_expected = bell->expected;
     const int err = thi_strand_park(self, deadline);
+    self->far_word = NULL;
     self->bell = NULL;
     bell->hang_up(bell);
     self->bell = bell;

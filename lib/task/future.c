@@ -439,7 +439,7 @@ static int park_remote(thrum_future_t *f, thi_strand_t *self, struct thi_remote_
                        thrum_time_t deadline)
 {
     thi_park_t park = park_on(f);
-    const bool rings = self->bell == NULL && self->kind->hears_bells && thi_wait_two_works() &&
+    const bool rings = self->bell == NULL && self->kind->hears_bells && thi_far_near() &&
                        f->remote->kind->bell(f->remote, bell);
     if (rings)
         self->bell = &bell->bell;

@@ -26,19 +26,6 @@ uint64_t thi_sim_draw(void)
 
 /* --- futex ------------------------------------------------------------------------------------ */
 
-/* No strand of the simulation has a bell. */
-bool thi_wait_two_works(void)
-{
-    return false;
-}
-
-int thi_wait_two(uint32_t *own, uint32_t own_expected, uint32_t *shared, uint32_t shared_expected,
-                 thrum_time_t deadline)
-{
-    (void)shared, (void)shared_expected;
-    return thi_futex_wait(own, own_expected, deadline);
-}
-
 int thi_futex_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline)
 {
     const void *pc = __builtin_return_address(0);
@@ -57,6 +44,14 @@ void thi_futex_wake(uint32_t *word, unsigned n)
 
 void thi_futex_after_fork(void)
 {
+}
+
+/* Simulated threads share memory with nobody else. */
+int thi_far_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline, uint32_t *near,
+                 uint32_t near_expected)
+{
+    (void)word, (void)expected, (void)deadline, (void)near, (void)near_expected;
+    abort();
 }
 
 /* --- clock, processors ------------------------------------------------------------------------ */

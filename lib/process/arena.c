@@ -1,0 +1,316 @@
+/*
+ * Arenas: a segment, mapped whole, with a heap in it that grows as it is used.
+ */
+#include <string.h>
+
+#include <thrum/shared.h>
+
+#include "process/heap.h"
+
+#define MAGIC UINT64_C(0x3a6d757268740a01) /* the last that is written: until then it is no arena */
+#define PIECE_MAX ((size_t)64 << 20)       /* most that it grows ahead of need */
+#define PIECE_MIN ((size_t)256 << 10)
+#define SMALLEST ((size_t)16 << 10)
+
+static size_t round_up(size_t n, size_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+static thrum_shared_t *new_handle(int fd, void *base, size_t max)
+{
+    thrum_shared_t *arena = thi_alloc(sizeof *arena);
+    if (arena != NULL)
+        *arena = (thrum_shared_t){.heap = base, .max = max, .fd = fd};
+    return arena;
+}
+
+/* Maps it and makes a handle; the descriptor is the handle's then. */
+static int attach(thrum_shared_t **arena, int fd, size_t max)
+{
+    void *base = NULL;
+    const int err = thi_segment_map(fd, max, &base);
+    if (err != 0)
+        return err;
+    *arena = new_handle(fd, base, max);
+    if (*arena == NULL) {
+        thi_pages_unmap(base, max);
+        return ENOMEM;
+    }
+    return 0;
+}
+
+static int begin(thrum_shared_t *arena, const thrum_shared_config_t *config, size_t size)
+{
+    thi_heap_t *heap = arena->heap;
+    int err = thi_segment_grow(arena->fd, 0, size);
+    if (err != 0)
+        return err;
+    err = thi_heap_begin(heap, arena->max, size);
+    if (err != 0)
+        return err;
+    if (config->name != NULL)
+        strncpy(heap->name, config->name, sizeof heap->name - 1);
+    thi_store_release(&heap->magic, MAGIC); /* R2: release; pairs with A2 */
+    return 0;
+}
+
+static int create(thrum_shared_t **arena, const thrum_shared_config_t *config, size_t size,
+                  size_t max)
+{
+    int fd = -1;
+    thrum_shared_t *made = NULL;
+    int err = thi_segment_create("thrum-shared", &fd);
+    if (err != 0)
+        return err;
+    err = attach(&made, fd, max);
+    if (err != 0) {
+        thi_fd_close(fd);
+        return err;
+    }
+    err = begin(made, config, size);
+    if (err != 0)
+        thrum_shared_destroy(made);
+    else
+        *arena = made;
+    return err;
+}
+
+int thrum_shared_create(thrum_shared_t **arena, const thrum_shared_config_t *config)
+{
+    static const thrum_shared_config_t defaults = THRUM_SHARED_CONFIG_INIT;
+    const size_t page = thi_page_size();
+    if (config == NULL)
+        config = &defaults;
+    const size_t max = config->max_size != 0 ? config->max_size : THRUM_SHARED_MAX_SIZE;
+    const size_t size = config->size > SMALLEST ? config->size : SMALLEST;
+    if (arena == NULL || config->config_size != sizeof *config || max > SIZE_MAX / 2 || size > max)
+        return EINVAL;
+    return create(arena, config, round_up(size, page), round_up(max, page));
+}
+
+/* The header of what `fd` is a descriptor of. */
+static int examine(int fd, size_t *max)
+{
+    const size_t page = thi_page_size();
+    void *base = NULL;
+    size_t size = 0;
+    int err = thi_segment_size(fd, &size);
+    if (err != 0)
+        return err;
+    if (size < SMALLEST)
+        return EINVAL;
+    err = thi_segment_map(fd, page, &base);
+    if (err != 0)
+        return err;
+    const thi_heap_t *heap = base;
+    /* A2: acquire; pairs with R2. */
+    if (thi_load_acquire(&heap->magic) != MAGIC || heap->version != THI_HEAP_VERSION)
+        err = EINVAL;
+    *max = (size_t)heap->max;
+    thi_pages_unmap(base, page);
+    return err;
+}
+
+int thrum_shared_open(thrum_shared_t **arena, const char *name)
+{
+    return arena == NULL || !thi_shared_is_name(name) ? EINVAL : ENOENT;
+}
+
+int thrum_shared_open_fd(thrum_shared_t **arena, int fd)
+{
+    size_t max = 0;
+    int own = -1;
+    if (arena == NULL)
+        return EINVAL;
+    int err = examine(fd, &max);
+    if (err == 0)
+        err = thi_segment_duplicate(fd, &own);
+    if (err != 0)
+        return err;
+    err = attach(arena, own, max);
+    if (err != 0)
+        thi_fd_close(own);
+    return err;
+}
+
+void thrum_shared_destroy(thrum_shared_t *arena)
+{
+    if (arena == NULL)
+        return;
+    const int saved = errno;
+    const int cancel = thi_cancel_off();
+    thi_pages_unmap(arena->heap, arena->max);
+    thi_fd_close(arena->fd);
+    thi_cancel_restore(cancel);
+    thi_free(arena, sizeof *arena);
+    errno = saved;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Allocating
+ */
+
+/* What a block of that many bytes takes; 0: more than there can be. */
+static uint64_t block_size(const thrum_shared_t *arena, size_t size)
+{
+    if (size == 0 || size > arena->max)
+        return 0;
+    return round_up(size + sizeof(thi_piece_t), THI_HEAP_UNIT);
+}
+
+/* Under the guard: there will be a block of that size, or false. Ahead of need first; if the system has not got
+ * that much, just what is needed. */
+static bool grow(const thrum_shared_t *arena, uint64_t size)
+{
+    thi_heap_t *heap = arena->heap;
+    const size_t page = thi_page_size();
+    const size_t from = round_up((size_t)heap->end, page);
+    const size_t tail = (size_t)thi_heap_tail(heap);
+    const size_t need = size > tail ? (size_t)size - tail : THI_HEAP_UNIT;
+    const size_t least = round_up((size_t)heap->end + need, page);
+    size_t ahead = from / 4 < PIECE_MIN ? PIECE_MIN : from / 4 > PIECE_MAX ? PIECE_MAX : from / 4;
+    size_t most = round_up(from + ahead, page);
+    if (most > arena->max)
+        most = arena->max;
+    if (least > arena->max)
+        return false;
+    if (most < least)
+        most = least;
+    thi_death_point("arena: about to grow");
+    if (thi_segment_grow(arena->fd, from, most) != 0) {
+        most = least;
+        if (thi_segment_grow(arena->fd, from, most) != 0)
+            return false;
+    }
+    thi_death_point("arena: grown");
+    thi_heap_extend(heap, most);
+    return true;
+}
+
+uint64_t thi_arena_alloc(const thrum_shared_t *arena, size_t size, uint64_t slot)
+{
+    thi_heap_t *heap = arena->heap;
+    const uint64_t whole = block_size(arena, size);
+    if (whole == 0)
+        return 0;
+    uint64_t memory = thi_heap_alloc(heap, whole, slot);
+    if (THI_UNLIKELY(memory == 0) && grow(arena, whole))
+        memory = thi_heap_alloc(heap, whole, slot);
+    return memory;
+}
+
+static uint64_t allocate(const thrum_shared_t *arena, size_t size, uint64_t slot)
+{
+    thi_heap_lock(arena->heap);
+    const uint64_t memory = thi_arena_alloc(arena, size, slot);
+    thi_heap_unlock(arena->heap);
+    return memory;
+}
+
+int thi_shared_alloc_into(thrum_shared_t *arena, size_t size, uint64_t *slot)
+{
+    return allocate(arena, size, thrum_shared_offset(arena, slot)) != 0 ? 0 : ENOMEM;
+}
+
+void thi_shared_free_from(thrum_shared_t *arena, uint64_t *slot, uint64_t next)
+{
+    thi_heap_lock(arena->heap);
+    thi_heap_free_from(arena->heap, thrum_shared_offset(arena, slot), next);
+    thi_heap_unlock(arena->heap);
+}
+
+int thi_shared_take(thrum_shared_t *arena, size_t size, uint64_t *block)
+{
+    *block = allocate(arena, size, 0);
+    return *block != 0 ? 0 : ENOMEM;
+}
+
+int thi_shared_give(thrum_shared_t *arena, uint64_t block)
+{
+    int err = EINVAL;
+    thi_heap_lock(arena->heap);
+    if (thi_heap_is_block(arena->heap, block)) {
+        thi_heap_free(arena->heap, block);
+        err = 0;
+    }
+    thi_heap_unlock(arena->heap);
+    return err;
+}
+
+int thrum_shared_alloc(thrum_shared_t *arena, size_t size, void **memory)
+{
+    uint64_t block = 0;
+    if (arena == NULL || memory == NULL || size == 0)
+        return EINVAL;
+    const int err = thi_shared_take(arena, size, &block);
+    if (err != 0)
+        return err;
+    *memory = memset(thi_shared_at(arena->heap, block), 0, size);
+    return 0;
+}
+
+int thrum_shared_free(thrum_shared_t *arena, void *memory)
+{
+    if (arena == NULL)
+        return EINVAL;
+    return memory == NULL ? 0 : thi_shared_give(arena, thrum_shared_offset(arena, memory));
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * What there is to know
+ */
+
+uint64_t thrum_shared_offset(const thrum_shared_t *arena, const void *memory)
+{
+    if (arena == NULL)
+        return 0;
+    const uintptr_t base = (uintptr_t)arena->heap, address = (uintptr_t)memory;
+    return address > base && address - base < arena->max ? address - base : 0;
+}
+
+void *thrum_shared_pointer(const thrum_shared_t *arena, uint64_t offset)
+{
+    if (arena == NULL || offset == 0 || offset >= arena->max)
+        return NULL;
+    return thi_shared_at(arena->heap, offset);
+}
+
+void *thi_shared_base(const thrum_shared_t *arena)
+{
+    return arena->heap;
+}
+
+size_t thi_shared_room(const thrum_shared_t *arena, uint64_t block)
+{
+    const thi_piece_t *piece = thi_piece_of(arena->heap, block);
+    return (size_t)(piece->size & ~UINT64_C(1)) - sizeof *piece;
+}
+
+int thrum_shared_fd(const thrum_shared_t *arena)
+{
+    return arena != NULL ? arena->fd : -1;
+}
+
+size_t thrum_shared_size(const thrum_shared_t *arena)
+{
+    return (size_t)thi_load_relaxed(&arena->heap->end);
+}
+
+size_t thrum_shared_used(const thrum_shared_t *arena)
+{
+    return (size_t)(thi_load_relaxed(&arena->heap->used) + THI_HEAP_FIRST);
+}
+
+size_t thrum_shared_max_size(const thrum_shared_t *arena)
+{
+    return arena->max;
+}
+
+bool thi_shared_sound(thrum_shared_t *arena)
+{
+    thi_heap_lock(arena->heap);
+    const bool sound = thi_heap_sound(arena->heap);
+    thi_heap_unlock(arena->heap);
+    return sound;
+}
