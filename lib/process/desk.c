@@ -21,12 +21,14 @@ void thi_hall_tell(thi_hall_t *hall, int signal)
         if ((now & THI_LEADER) != 0) {
             if (!thi_cas_acq_rel(&hall->listening, &now, now & ~THI_LEADER))
                 continue;
+            thi_death_point("pool: about to ring");
             thi_hall_ring(hall);
             return;
         }
         if (now != THI_ARMED)
             return; /* somebody looks, or the service thread is awake */
         if (thi_cas_acq_rel(&hall->listening, &now, (uint64_t)0)) {
+            thi_death_point("pool: about to signal");
             thi_signal_set(signal, true);
             return;
         }

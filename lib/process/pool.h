@@ -268,6 +268,8 @@ static inline void thi_batch_drop(thi_batch_t *batch, thi_bulk_t *bulk)
     bulk->next = batch->unused;
     batch->unused = bulk;
 }
+/* It may be ready before its birth was heard of. */
+void thi_hand_look_at_phase(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch);
 void thi_hand_collect(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch); /* under the lock */
 size_t thi_ppool_drain(thi_ppool_t *pool); /* how many answers there were */
 bool thi_ppool_has_news(const thi_ppool_t *pool);

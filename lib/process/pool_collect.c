@@ -124,15 +124,9 @@ static bool want(thi_hand_t *hand, thi_batch_t *batch, uint64_t size, bool respo
     return true;
 }
 
-static void hear_note(thi_ppool_t *pool, thi_hand_t *hand, uint32_t notes, thi_batch_t *batch)
+void thi_hand_look_at_phase(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)
 {
-    const uint32_t phase = thi_load_relaxed(&hand->desk->phase);
-    const uint64_t wanted = thi_load_relaxed(&hand->desk->wanted);
-    if (hand->state == THI_HAND_READY && wanted != 0 && !want(hand, batch, wanted, true)) {
-        batch->more = true; /* its note stays unread */
-        return;
-    }
-    thi_store_relaxed(&hand->notes, notes);
+    const uint32_t phase = thi_load_acquire(&hand->desk->phase);
     if (hand->state == THI_HAND_BORN && phase == THI_PHASE_READY) {
         hand->state = THI_HAND_READY;
         pool->spare++;
@@ -144,6 +138,17 @@ static void hear_note(thi_ppool_t *pool, thi_hand_t *hand, uint32_t notes, thi_b
         thi_store_release(&pool->closing, 1u);
         batch->kick = true;
     }
+}
+
+static void hear_note(thi_ppool_t *pool, thi_hand_t *hand, uint32_t notes, thi_batch_t *batch)
+{
+    const uint64_t wanted = thi_load_relaxed(&hand->desk->wanted);
+    if (hand->state == THI_HAND_READY && wanted != 0 && !want(hand, batch, wanted, true)) {
+        batch->more = true; /* its note stays unread */
+        return;
+    }
+    thi_store_relaxed(&hand->notes, notes);
+    thi_hand_look_at_phase(pool, hand, batch);
 }
 
 void thi_hand_collect(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)

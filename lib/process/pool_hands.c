@@ -243,11 +243,16 @@ static void hear(thi_ppool_t *pool, const thi_message_t *message, int fd)
     const bool current = hand != NULL && hand->state != THI_HAND_NONE &&
                          hand->generation == message->generation;
     if (current && message->what == THI_SAY_BORN) {
+        thi_batch_t batch;
+        thi_batch_begin(&batch);
         thi_ppool_lock(pool);
         hand->state = THI_HAND_BORN;
         hand->pid = message->value;
         hand->pidfd = fd;
+        thi_hand_look_at_phase(pool, hand, &batch);
+        thi_ppool_dispatch(pool, &batch);
         thi_ppool_unlock(pool);
+        thi_batch_done(pool, &batch);
         return;
     }
     if (fd >= 0)
@@ -362,6 +367,8 @@ thrum_time_t thi_hands_check_time(thi_ppool_t *pool)
         if (!late)
             deadline = until < deadline ? until : deadline;
     }
+    if (deadline == THRUM_FOREVER && pool->queued + pool->posted != 0)
+        deadline = now + limit; /* it will begin */
     pool->idle_timer = deadline == THRUM_FOREVER;
     thi_ppool_unlock(pool);
     return deadline;

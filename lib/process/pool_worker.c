@@ -35,6 +35,7 @@ static void publish_answer(void)
 {
     me.answered++;
     thi_desk_t *desk = me.desk;
+    thi_death_point("pool: answer written");
     thi_store_release(&desk->news, (desk->news & ~(uint64_t)UINT32_MAX) | me.answered);
     thi_hall_tell(me.pool->hall, me.pool->signal);
 }
@@ -70,7 +71,9 @@ static unsigned char *grow(struct thrum_reply_place *place, size_t size, size_t 
         const uint32_t before = thi_load_relaxed(&desk->responses);
         thi_store_relaxed(&desk->wanted, (uint64_t)size);
         publish(THI_NEWS_NOTE);
+        thi_death_point("pool: wants a block");
         wait_for_response(before);
+        thi_death_point("pool: has a block");
         grant = thi_load_acquire(&desk->grant);
         if (grant == 0 || thi_block_size(grant) < size)
             return NULL;
@@ -102,9 +105,11 @@ static thi_answer_t *next_answer(uint32_t seq, int status)
 /* The parent may have condemned it: then it is about to be killed, and stays as it is. */
 static void end_claim(thi_request_t *request, uint32_t from)
 {
+    thi_death_point("pool: has run");
     if (!thi_claim(&request->claim, from, THI_CLAIM_ENDED))
         for (;;)
             thi_nap(900000);
+    thi_death_point("pool: ended");
 }
 
 static void run_call(thi_request_t *request, uint32_t seq)
@@ -153,7 +158,9 @@ static void run_chunk(thi_request_t *request, uint32_t seq)
     uint32_t claim = THI_CLAIM_BEGUN;
     for (uint32_t i = chunk->from; i < n; i++) {
         thi_store_relaxed(&chunk->begun, i + 1);
+        thi_death_point("pool: call begun");
         call_one(chunk, fn, i);
+        thi_death_point("pool: call ended");
         thi_store_release(&chunk->ended, i + 1);
         if (me.timed && i + 1 < n) {
             thi_store_relaxed(&me.desk->begun_at, thi_clock());
@@ -258,8 +265,12 @@ static void work(void)
             continue;
         }
         thi_request_t *request = &me.desk->requests[me.taken % THI_DESK_SLOTS];
-        if (thi_claim(&request->claim, THI_CLAIM_READY, THI_CLAIM_BEGUN))
+        thi_death_point("pool: about to begin");
+        if (thi_claim(&request->claim, THI_CLAIM_READY, THI_CLAIM_BEGUN)) {
+            thi_death_point("pool: begun");
             run(request, me.taken);
+            thi_death_point("pool: answered");
+        }
         me.taken++;
         thi_store_release(&me.desk->taken, me.taken);
     }
@@ -274,8 +285,11 @@ void thi_ppool_work(thi_ppool_t *pool, uint32_t index)
         thi_family_flush();
         thi_family_leave(1);
     }
+    thi_death_point("pool: initialised");
     enter(THI_PHASE_READY);
+    thi_death_point("pool: ready");
     work();
+    thi_death_point("pool: about to leave");
     thi_store_relaxed(&me.desk->phase, THI_PHASE_FINI);
     if (pool->config.fini != NULL)
         pool->config.fini(pool->config.ctx);
