@@ -216,6 +216,7 @@ static int computes(void *arg, void **result)
     thi_fetch_add_acq_rel(&family->gates[0].inside, 1u);
     for (;;)
         thi_fetch_add_relaxed(&family->work, 1u);
+    return 0;
 }
 
 static int writes(void *arg, void **result)
@@ -235,6 +236,7 @@ static int writes(void *arg, void **result)
     thi_fetch_add_acq_rel(&family->gates[1].inside, 1u);
     for (;;)
         fputc('x', null);
+    return 0;
 }
 
 static int has_a_family(void *arg)
@@ -246,6 +248,7 @@ static int has_a_family(void *arg)
     (void)submitted(pool, hold_at, &family->gates[2]);
     for (;;)
         pause();
+    return 0;
 }
 
 Test(process_pool_end, a_killed_parent_leaves_nobody)
