@@ -291,7 +291,6 @@ static void shut_down_copy(thi_ppool_t *pool)
         thi_job_t *job = pool->first;
         const thi_task_t task = {NULL, NULL, job->owner, 0};
         thi_queue_take_out(pool, job);
-        job->state = THI_JOB_TAKEN;
         if (job->kind == THI_REQUEST_CHUNK)
             continue; /* of a map whose caller is not here */
         (void)thi_task_end(&task, ECANCELED);

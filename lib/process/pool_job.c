@@ -122,12 +122,21 @@ void thi_job_end(thi_end_t *end)
  * What the future asks
  */
 
+static uint32_t claim_of(const thi_job_t *job)
+{
+    const thi_hand_t *hand = &job->pool->hands[job->hand];
+    return thi_load_acquire(&hand->desk->requests[job->seq % THI_DESK_SLOTS].claim);
+}
+
 /* In the child of a fork nobody else is there, and the lock may be somebody's. */
 static bool cancel_in_child(thi_job_t *job)
 {
     const thi_task_t task = {NULL, NULL, job->owner, 0};
     thrum_future_t *f = thi_task_future(&task);
-    return job->state != THI_JOB_TAKEN && thi_future_cancel(f);
+    if (job->state == THI_JOB_TAKEN ||
+        (job->state == THI_JOB_POSTED && (claim_of(job) & THI_CLAIM_STATE) != THI_CLAIM_READY))
+        return false;
+    return thi_future_cancel(f);
 }
 
 static bool cancel(thi_remote_t *remote)
@@ -154,12 +163,6 @@ static bool cancel(thi_remote_t *remote)
     thi_ppool_unlock(pool);
     thi_batch_done(pool, &batch);
     return taken;
-}
-
-static uint32_t claim_of(const thi_job_t *job)
-{
-    const thi_hand_t *hand = &job->pool->hands[job->hand];
-    return thi_load_acquire(&hand->desk->requests[job->seq % THI_DESK_SLOTS].claim);
 }
 
 static bool running(thi_remote_t *remote)
@@ -200,8 +203,10 @@ static int kill_job(thi_remote_t *remote)
 {
     thi_job_t *job = job_of(remote);
     thi_ppool_t *pool = job->pool;
-    if (cancel(remote) || thi_ppool_is_forked(pool))
-        return thi_ppool_is_forked(pool) ? ENOTSUP : 0;
+    if (thi_ppool_is_forked(pool))
+        return ENOTSUP;
+    if (cancel(remote))
+        return 0;
     thi_ppool_lock(pool);
     const bool dying = job->state == THI_JOB_POSTED &&
                        (job->doom != THI_DOOM_NONE ||

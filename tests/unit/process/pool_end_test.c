@@ -23,7 +23,8 @@ static void call_count(thrum_future_t *f, void *arg)
 /* A worker that is held, and tasks behind it. */
 static void busy_begin(struct busy *b)
 {
-    *b = (struct busy){.pool = pool_of(1), .gate = victim_memory(sizeof *b->gate)};
+    *b = (struct busy){.gate = victim_memory(sizeof *b->gate)};
+    b->pool = pool_of(1); /* its workers see what was there before */
     b->held = submitted(b->pool, hold_at, b->gate);
     await(&b->gate->inside, 1);
     for (int i = 0; i < QUEUED; i++) {
@@ -168,7 +169,8 @@ Test(process_pool_end, the_child_of_a_fork_has_a_copy_without_workers)
 {
     struct busy b;
     busy_begin(&b);
-    cr_expect_eq(victim_end(victim_start(uses_a_copy, &b)), 0);
+    const int end = victim_end(victim_start(uses_a_copy, &b));
+    cr_expect_eq(end, 0, "%d", end);
     thi_store_release(&b.gate->open, 1u);
     busy_end(&b, 0, 0);
 }
