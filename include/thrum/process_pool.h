@@ -63,7 +63,7 @@ THRUM_BEGIN_DECLS
 typedef enum {
     THRUM_CRASH_FAIL,  /**< it fails with ECHILD */
     THRUM_CRASH_RETRY, /**< it is run again, `retries` times; then ECHILD */
-    THRUM_CRASH_BREAK  /**< it fails with ECHILD, and the pool is broken: EPIPE for what has not begun, and for
+    THRUM_CRASH_BREAK /**< it fails with ECHILD, and the pool is broken: EPIPE for what has not begun, and for
                           every later submit */
 } thrum_crash_t;
 
@@ -90,9 +90,9 @@ typedef struct thrum_process_pool_config {
     thrum_crash_t on_crash;
     unsigned retries; /**< THRUM_CRASH_RETRY */
 
-    size_t backlog;    /**< most tasks that wait for a worker; 0: unbounded */
-    bool full_fails;   /**< when there are so many: EAGAIN instead of waiting */
-    const char *name;  /**< workers are called name-0, ...; NULL: "thrum" */
+    size_t backlog;   /**< most tasks that wait for a worker; 0: unbounded */
+    bool full_fails;  /**< when there are so many: EAGAIN instead of waiting */
+    const char *name; /**< workers are called name-0, ...; NULL: "thrum" */
 
     /** How long an idle worker looks for the next task before it sleeps, in nanoseconds. 0: it finds out what pays;
      *  below 0: not at all. */

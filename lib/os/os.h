@@ -42,7 +42,7 @@ typedef enum thi_rank {
     THI_RANK_STACKS = 11,  /* stacks of coroutines; ports of loops */
     THI_RANK_PROCESSES = 12, /* process objects; these two are held across fork */
     THI_RANK_CHILDREN = 13,  /* descriptors of children */
-    THI_RANK_HELPERS = 14, /* threads that sleep for coroutines */
+    THI_RANK_HELPERS = 14,   /* threads that sleep for coroutines */
 } thi_rank_t;
 
 typedef struct thi_lock {
@@ -393,9 +393,9 @@ typedef struct thi_message {
 } thi_message_t;
 
 typedef struct thi_found {
-    int32_t pid;   /* 0: this is the child */
-    int pidfd;     /* the parent's: readable when the spawner has ended. The child's: the parent has */
-    int channel;   /* this side's end */
+    int32_t pid; /* 0: this is the child */
+    int pidfd; /* the parent's: readable when the spawner has ended. The child's: the parent has */
+    int channel; /* this side's end */
 } thi_found_t;
 
 /* Forks. Both return. 0, or EAGAIN, ENOMEM, EMFILE, ENFILE, ENOSYS: there is no child. */

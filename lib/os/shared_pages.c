@@ -14,8 +14,8 @@ void *thi_shared_map(size_t size)
     if (thi_fault(THI_FAULT_SHARED))
         return NULL;
     const int saved = errno;
-    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *pages =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     errno = saved;
     return pages == MAP_FAILED ? NULL : pages;
 }

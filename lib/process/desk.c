@@ -22,6 +22,7 @@ void thi_hall_tell(thi_hall_t *hall, int signal)
             if (!thi_cas_acq_rel(&hall->listening, &now, now & ~THI_LEADER))
                 continue;
             thi_death_point("pool: about to ring");
+            thi_store_relaxed(&hall->ringer_cpu, thi_cpu_current() + 1);
             thi_hall_ring(hall);
             return;
         }

@@ -75,8 +75,8 @@ static inline int32_t *thi_chunk_statuses(thi_chunk_t *chunk, uint32_t n)
 
 /* What a worker is at. */
 #define THI_PHASE_NEW 0u
-#define THI_PHASE_INIT 1u  /* in the program's init */
-#define THI_PHASE_READY 2u /* takes requests */
+#define THI_PHASE_INIT 1u   /* in the program's init */
+#define THI_PHASE_READY 2u  /* takes requests */
 #define THI_PHASE_FAILED 3u /* its init has failed */
 #define THI_PHASE_FINI 4u
 
@@ -86,14 +86,15 @@ typedef struct thi_desk {
     uint32_t quit;                                     /* leave, once all are answered */
     uint32_t responses;                                /* to `wanted`, counted */
     uint32_t waker_cpu;
-    uint64_t grant; /* a block for a large reply, with its class in the low bits; 0: there is no memory */
+    uint64_t
+        grant; /* a block for a large reply, with its class in the low bits; 0: there is no memory */
 
     /* The worker's. `news`: answers, counted, below; what else there is to see, counted, above. */
     THRUM_ALIGNED(2 * THI_CACHE_LINE) uint64_t news;
     uint32_t asleep; /* 1: it sleeps, or is about to. The parent makes it 0, and wakes it */
     uint32_t phase;
-    uint32_t taken;       /* requests that it has done with */
-    uint64_t wanted;      /* it waits for a grant of so many bytes, until there is one more response */
+    uint32_t taken;  /* requests that it has done with */
+    uint64_t wanted; /* it waits for a grant of so many bytes, until there is one more response */
     thrum_time_t begun_at; /* of the call under way, where there is a time limit; 0: none is */
 
     THRUM_ALIGNED(2 * THI_CACHE_LINE) thi_request_t requests[THI_DESK_SLOTS];
@@ -115,6 +116,7 @@ typedef struct thi_desk {
 typedef struct thi_hall {
     THRUM_ALIGNED(2 * THI_CACHE_LINE) uint64_t listening;
     THRUM_ALIGNED(2 * THI_CACHE_LINE) uint32_t bell;
+    uint32_t ringer_cpu; /* processor of who rang it last, + 1 */
 } THRUM_ALIGNED(2 * THI_CACHE_LINE) thi_hall_t;
 
 #define THI_LEADER UINT64_C(1)

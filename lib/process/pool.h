@@ -46,9 +46,9 @@ typedef struct thi_job {
     struct thi_ppool *pool;
     uintptr_t owner; /* as of a task */
     void *fn;
-    void *arg;          /* CALL: the argument. CHUNK: the lane (pool_map.c) */
-    size_t size;        /* BYTES_IN: of the input, behind the job or in `bulk` */
-    thi_bulk_t *bulk;   /* large input, or the chunk; later the reply */
+    void *arg;            /* CALL: the argument. CHUNK: the lane (pool_map.c) */
+    size_t size;          /* BYTES_IN: of the input, behind the job or in `bulk` */
+    thi_bulk_t *bulk;     /* large input, or the chunk; later the reply */
     unsigned char *reply; /* small reply */
     uint32_t refs;        /* the pool's, until it has ended, and its future's */
     uint32_t seq;
@@ -60,8 +60,8 @@ typedef struct thi_job {
     uint8_t doom;
     uint8_t signal; /* what ended its worker */
     int16_t exit_code;
-    bool died;    /* its worker has */
-    bool replied; /* `bulk`, if there is one, is the reply */
+    bool died;     /* its worker has */
+    bool replied;  /* `bulk`, if there is one, is the reply */
     bool has_tail; /* the input stands behind it */
     bool has_room; /* it has a place of the backlog */
 } thi_job_t;
@@ -88,9 +88,9 @@ typedef struct thi_batch {
     thi_end_t ends[THI_BATCH];
     size_t wakes;
     thi_hand_t *wake[THI_WAKES]; /* given something; later those that sleep */
-    size_t rooms; /* places of the backlog that have become free */
-    bool more;    /* there was more than fitted */
-    thi_hand_t *wants; /* one of those that want a block */
+    size_t rooms;                /* places of the backlog that have become free */
+    bool more;                   /* there was more than fitted */
+    thi_hand_t *wants;           /* one of those that want a block */
     uint32_t wants_generation;
     uint64_t wants_size;
     bool wants_response;
@@ -113,21 +113,21 @@ struct thi_hand {
     uint32_t generation;
     uint32_t state;
     int32_t pid;
-    int pidfd; /* -1: none */
-    bool quits; /* was told to */
-    bool kills; /* is to be killed */
+    int pidfd;   /* -1: none */
+    bool quits;  /* was told to */
+    bool kills;  /* is to be killed */
     bool killed; /* the spawner was told */
     bool rotten; /* what it writes makes no sense */
 
-    uint32_t tail;   /* requests posted */
-    uint32_t shown;  /* of them published */
-    uint32_t oldest; /* all requests below are done with */
+    uint32_t tail;    /* requests posted */
+    uint32_t shown;   /* of them published */
+    uint32_t oldest;  /* all requests below are done with */
     uint32_t answers; /* seen */
     uint32_t notes;   /* seen */
     uint32_t active;  /* jobs there */
     uint32_t window;
-    uint32_t life;    /* requests given in this life and not taken back */
-    uint64_t done;    /* answers in this life */
+    uint32_t life;     /* requests given in this life and not taken back */
+    uint64_t done;     /* answers in this life */
     thrum_time_t mark; /* since when `active` has not been 0, or of the last answer */
     thi_job_t *jobs[THI_DESK_SLOTS];
 
@@ -166,11 +166,11 @@ typedef struct thi_ppool {
     thi_job_t *last;
     size_t queued;
     size_t posted;
-    uint32_t leads; /* a looker is the one that listens */
-    size_t ending; /* jobs that are taken and have not ended */
-    size_t cursor; /* the worker that gets the next */
-    size_t spare;  /* workers that are ready, and have nothing */
-    bool full;     /* no worker can be given more, until something changes */
+    uint32_t leads;  /* a looker is the one that listens */
+    size_t ending;   /* jobs that are taken and have not ended */
+    size_t cursor;   /* the worker that gets the next */
+    size_t spare;    /* workers that are ready, and have nothing */
+    bool full;       /* no worker can be given more, until something changes */
     bool idle_timer; /* nobody looks at time limits */
     uint64_t completed;
     uint64_t failed;

@@ -188,8 +188,8 @@ void thi_hand_collect(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)
 /* Takes the block, or leaves it. */
 static void install(thi_hand_t *hand, thi_bulk_t **bulk, bool response)
 {
-    const bool has_place = hand->grant == NULL ||
-                           (response && *bulk != NULL && hand->old_count < THI_OLD_GRANTS);
+    const bool has_place =
+        hand->grant == NULL || (response && *bulk != NULL && hand->old_count < THI_OLD_GRANTS);
     if (*bulk == NULL) {
         thi_store_release(&hand->desk->grant, (uint64_t)0);
     } else if (has_place) {
@@ -306,7 +306,10 @@ bool thi_ppool_listen(thi_ppool_t *pool, thi_bell_t *bell)
 
 void thi_ppool_hang_up(thi_ppool_t *pool)
 {
+    thi_strand_t *self = thi_current.strand;
     (void)thi_fetch_and_acq_rel(&pool->hall->listening, ~THI_LEADER);
+    if (self != NULL) /* whether it pays to spin: spin.c */
+        thi_store_relaxed(&self->waker_cpu, thi_load_relaxed(&pool->hall->ringer_cpu));
     (void)thi_ppool_drain(pool);
 }
 
@@ -316,8 +319,7 @@ void thi_ppool_leave(thi_ppool_t *pool, bool leads)
         return;
     if (leads)
         thi_store_release(&pool->leads, 0u);
-    const uint64_t before =
-        thi_fetch_sub_acq_rel(&pool->hall->listening, THI_LOOKER);
+    const uint64_t before = thi_fetch_sub_acq_rel(&pool->hall->listening, THI_LOOKER);
     thi_fence_full(); /* I1 */
     if (before / THI_LOOKER == 1 && thi_ppool_has_news(pool))
         (void)thi_ppool_drain(pool);

@@ -6,7 +6,7 @@
 #include "process/pool.h"
 
 #define WINDOW_FIRST 4u
-#define FALLS_FREE 3u  /* so many deaths in a row cost no time */
+#define FALLS_FREE 3u /* so many deaths in a row cost no time */
 #define FALL_NS THRUM_MS(1)
 #define FALL_TASK_NS THRUM_MS(8) /* the longest delay after tasks that were fatal */
 #define FALL_MOST_NS THRUM_S(1)  /* and after other deaths, and failures to fork */
@@ -63,8 +63,7 @@ static bool give_back(thi_ppool_t *pool, thi_hand_t *hand, int32_t signal, int32
         thi_job_t *job = hand->jobs[--seq % THI_DESK_SLOTS];
         if (job == NULL)
             continue;
-        const uint32_t claim =
-            thi_load_acquire(&hand->desk->requests[seq % THI_DESK_SLOTS].claim);
+        const uint32_t claim = thi_load_acquire(&hand->desk->requests[seq % THI_DESK_SLOTS].claim);
         const bool lost = (claim & THI_CLAIM_STATE) != THI_CLAIM_READY;
         if (lost && thi_batch_full(batch)) {
             batch->more = true;
@@ -240,8 +239,8 @@ void thi_hands_lost(thi_ppool_t *pool)
 static void hear(thi_ppool_t *pool, const thi_message_t *message, int fd)
 {
     thi_hand_t *hand = message->slot < pool->workers ? &pool->hands[message->slot] : NULL;
-    const bool current = hand != NULL && hand->state != THI_HAND_NONE &&
-                         hand->generation == message->generation;
+    const bool current =
+        hand != NULL && hand->state != THI_HAND_NONE && hand->generation == message->generation;
     if (current && message->what == THI_SAY_BORN) {
         thi_batch_t batch;
         thi_batch_begin(&batch);
@@ -274,8 +273,7 @@ void thi_hands_hear(thi_ppool_t *pool)
     thi_message_t message;
     int fd = -1;
     int err = 0;
-    while (pool->has_family &&
-           (err = thi_family_hear(pool->family.channel, &message, &fd)) == 0)
+    while (pool->has_family && (err = thi_family_hear(pool->family.channel, &message, &fd)) == 0)
         hear(pool, &message, fd);
     if (pool->has_family && err != EAGAIN)
         thi_hands_lost(pool);

@@ -173,8 +173,8 @@ static bool running(thi_remote_t *remote)
         return false;
     thi_ppool_lock(pool);
     const bool runs =
-        job->state == THI_JOB_TAKEN || (job->state == THI_JOB_POSTED &&
-                                        (claim_of(job) & THI_CLAIM_STATE) != THI_CLAIM_READY);
+        job->state == THI_JOB_TAKEN ||
+        (job->state == THI_JOB_POSTED && (claim_of(job) & THI_CLAIM_STATE) != THI_CLAIM_READY);
     thi_ppool_unlock(pool);
     return runs;
 }

@@ -6,7 +6,7 @@
 
 #include "process/pool.h"
 
-#define HEAVY 16u   /* answers at a look: more are to come, and nobody need be woken for each */
+#define HEAVY 16u /* answers at a look: more are to come, and nobody need be woken for each */
 #define NAP_US 50u
 
 /* ------------------------------------------------------------------------------------------------

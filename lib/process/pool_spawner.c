@@ -11,7 +11,7 @@ typedef struct spawner {
         int32_t pid; /* 0: none */
         int pidfd;
         uint32_t generation;
-    } *workers;
+    } * workers;
     int32_t *pids; /* to be kept by a sweep */
     thi_polled_t *polled;
     bool quits;

@@ -248,7 +248,8 @@ typedef struct thi_poll_set {
     void (*ready)(struct thi_poll_set *set);
 } thi_poll_set_t;
 
-int thi_thread_block(thi_strand_t *self, thrum_time_t deadline); /* on `far_word`, too, if there is one */
+int thi_thread_block(thi_strand_t *self,
+                     thrum_time_t deadline); /* on `far_word`, too, if there is one */
 void thi_thread_rouse(thi_strand_t *strand);
 int thi_thread_may_poll(thi_strand_t *self); /* what can fail of it */
 int thi_thread_polls(thi_strand_t *self, thi_poll_set_t *set);

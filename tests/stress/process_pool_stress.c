@@ -85,9 +85,9 @@ static void round_of(uint32_t *ran, unsigned *seed)
         __atomic_store_n(mine, 0u, __ATOMIC_RELEASE);
         sizes[i] = i % 3 == 0 ? 8 : i % 3 == 1 ? 0 : (size_t)rand_r(seed) % 40000 + 8;
         memcpy(in, &mine, sizeof mine);
-        const int err =
-            sizes[i] != 0 ? thrum_executor_submit_bytes(pool, large, in, sizes[i], &f[i])
-                          : thrum_executor_submit(pool, count, mine, &f[i]);
+        const int err = sizes[i] != 0
+                            ? thrum_executor_submit_bytes(pool, large, in, sizes[i], &f[i])
+                            : thrum_executor_submit(pool, count, mine, &f[i]);
         CHECK(err == 0);
         CHECK(thrum_future_add_done_callback(f[i], called, &callbacks) == 0);
     }

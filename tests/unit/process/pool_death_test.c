@@ -160,8 +160,7 @@ static unsigned walk_tasks(thrum_executor_t *pool, struct walked *w)
         if (i % 2 == 0)
             f[i] = submitted(pool, count_in, ran);
         else
-            cr_assert_eq(
-                thrum_executor_submit_bytes(pool, big_reply, &ran, sizeof ran, &f[i]), 0);
+            cr_assert_eq(thrum_executor_submit_bytes(pool, big_reply, &ran, sizeof ran, &f[i]), 0);
     }
     for (int i = 0; i < WALK_TASKS; i++) {
         const unsigned char *data = NULL;
@@ -240,8 +239,8 @@ Test(process_pool_death, a_crash_can_be_tried_again)
     cr_expect_eq(*count, 3u);
     expect_cause(submitted(pool, crashes, (void *)SIGKILL), SIGKILL, 0);
     void *args[3] = {&count[1], &count[1], &count[1]};
-    EXPECT_CALL(0, thrum_executor_map(pool, crashes_at_first, args, NULL, NULL, 3, 3,
-                                      THRUM_FOREVER));
+    EXPECT_CALL(0,
+                thrum_executor_map(pool, crashes_at_first, args, NULL, NULL, 3, 3, THRUM_FOREVER));
     cr_expect_eq(count[1], 5u);
     thrum_executor_destroy(pool);
 }
