@@ -45,14 +45,14 @@ THRUM_BEGIN_DECLS
  *          its own and has no handler of SIGCHLD.
  * Exit     A normal end of the process (return from main, exit) first waits for its threads (thread.h),
  *          then for every started process that is not a daemon, then kills the daemons. A daemon is also
- *          killed (SIGKILL) when its parent ends in any other way: by _exit, by a signal, by SIGKILL;
- *          also once it has executed another program (which inherits a descriptor for that), but for one
- *          that closes descriptors that it does not know. Those that are not daemons live on then. From the
- *          moment that exit waits for processes only daemons can be started: ESHUTDOWN.
- *          A daemon's own children are daemons, or live on when it is killed.
- * Start    THRUM_START_FORK: a copy of the process, with the thread that called start as its only one;
- *          what it finds of thrum's objects is in the guide's chapter on fork. stdout and stderr are
- *          written out before.
+ *          killed (SIGKILL) when its parent ends in any other way, by _exit, a signal, SIGKILL, or
+ *          executes another program; those that are not daemons live on then. A daemon that executes another
+ *          program is tied to its parent all the same, by a descriptor that the program inherits, and must
+ *          not close. What a daemon starts should be daemons: others live on when it is killed.
+ *          From the moment that exit waits for processes only daemons can be started: ESHUTDOWN.
+ * Start    writes out stdout and stderr. Then
+ *          THRUM_START_FORK: a copy of the process, with the thread that called start as its only one;
+ *          what it finds of thrum's objects is in the guide's chapter on fork.
  *          THRUM_START_SPAWN: a fresh execution of the program, with nothing of the parent's memory but the
  *          config's bytes, for programs that must not fork, or are large. The function has been given a
  *          name by thrum_process_register, and the program calls thrum_process_begin first in main.

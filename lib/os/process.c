@@ -19,7 +19,6 @@
  *       descriptor that is kept is the child's.
  */
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -108,6 +107,7 @@ _Noreturn void thi_process_leave(int status)
 
 #if defined(__linux__)
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -118,6 +118,8 @@ _Noreturn void thi_process_leave(int status)
 #define SYS_pidfd_send_signal 424
 #endif
 
+#define COME_IN 1
+#define GO_AWAY 0
 #define EXIT_UNBEGUN 255        /* nobody asks */
 #define ANY_PIDFD ((idtype_t)3) /* P_PIDFD, which not every C library has */
 
@@ -127,6 +129,13 @@ _Noreturn void thi_process_leave(int status)
 
 /* The child that this thread is forking: in the new process, itself. */
 static _Thread_local thi_child_t *forking THI_TLS_MODEL;
+
+/* Of a daemon: what ties it to its parent. */
+static struct own_gate {
+    int fd;
+    ino_t inode;
+} own_gate = {-1, 0};
+#define NO_GATE ((struct own_gate){-1, 0})
 
 /* The descriptors are the parent's, and so are its children; what is left says so. */
 static void disown(thi_child_t *child)
@@ -145,12 +154,16 @@ static void disown(thi_child_t *child)
 
 static void after_fork_in_child(void)
 {
+    thi_futex_after_fork(); /* first of all: somebody may have slept on a lock that is given back here */
     for (thi_child_t *child = children, *next = NULL; child != NULL; child = next) {
         next = child->next;
         disown(child);
     }
     children = NULL;
     own_parting = NULL;
+    int gate = thi_gate_own();
+    thi_child_close_fd(&gate);
+    own_gate = NO_GATE;
     thi_children_leave();
 }
 
@@ -183,20 +196,31 @@ static bool let_in(int gate)
     do
         n = thi_fd_read(gate, &byte, 1);
     while (n < 0 && errno == EINTR);
-    return n == 1;
+    return n == 1 && byte == COME_IN;
 }
 
 /* The byte has been read: another would kill as well. Who executes another program is to die too, so the
  * gate stays open for that. */
 static bool tie(int gate)
 {
-    struct pollfd end = {.fd = gate, .events = 0};
+    thi_polled_t end = {gate, THI_POLL_IN, 0};
+    struct stat about;
     if (fcntl(gate, F_SETOWN, getpid()) != 0 || fcntl(gate, F_SETSIG, SIGKILL) != 0 ||
         fcntl(gate, F_SETFL, O_ASYNC) != 0 || fcntl(gate, F_SETFD, 0) != 0)
         return false;
-    while (poll(&end, 1, 0) < 0)
-        continue;
-    return (end.revents & POLLHUP) == 0; /* else the parent was gone before */
+    own_gate = fstat(gate, &about) == 0 ? (struct own_gate){gate, about.st_ino} : NO_GATE;
+    thi_poll(&end, 1, 0);
+    return end.ready == 0; /* else the parent was gone before */
+}
+
+/* The program may have closed it, and the number be another's. */
+int thi_gate_own(void)
+{
+    struct stat about;
+    if (own_gate.fd < 0 || fstat(own_gate.fd, &about) != 0 || !S_ISFIFO(about.st_mode) ||
+        about.st_ino != own_gate.inode)
+        return -1;
+    return own_gate.fd;
 }
 
 /* As the system would have done it. */
@@ -282,9 +306,17 @@ int thi_process_watch_parent(thi_child_t *parent, pid_t pid)
     return err;
 }
 
-/* It has not begun, and ends at once. */
+/* The pipe is empty, and its reading end open here as well: so this does not wait and does not fail. */
+static void answer(const thi_child_t *child, char byte)
+{
+    while (thi_fd_write(child->life, &byte, 1) < 0 && errno == EINTR)
+        continue;
+}
+
+/* It has not begun, and ends at once. It is told so: who is forked just now may have the pipe, too. */
 static void call_off(thi_child_t *child)
 {
+    answer(child, GO_AWAY);
     thi_children_enter();
     thi_child_close_fd(&child->life);
     thi_child_close_fd(&child->gate);
@@ -300,10 +332,7 @@ int thi_gate_admit(thi_child_t *child, bool dies_with_parent)
         call_off(child);
         return err;
     }
-    const char byte = 1;
-    /* Does not fail: the pipe is empty, and its reading end open here as well. */
-    while (thi_fd_write(child->life, &byte, 1) < 0 && errno == EINTR)
-        continue;
+    answer(child, COME_IN);
     thi_children_enter();
     thi_child_close_fd(&child->gate);
     if (!dies_with_parent)
@@ -370,7 +399,8 @@ static bool ask_system(const thi_child_t *child, int *status)
 {
     struct process_info info = {.mask = INFO_EXIT};
     const bool told = !thi_fault(THI_FAULT_EXIT_INFO) &&
-                      ioctl(child->pidfd, GET_INFO, &info) == 0 && (info.mask & INFO_EXIT) != 0;
+                      syscall(SYS_ioctl, child->pidfd, GET_INFO, &info) == 0 &&
+                      (info.mask & INFO_EXIT) != 0;
     thi_store_relaxed(&system_tells, told ? TELLS : TELLS_NOT);
     if (told)
         *status = from_wait_status((int)info.exit_code);

@@ -28,4 +28,7 @@ int thi_gate_admit(thi_child_t *child, bool dies_with_parent);
 /* In the child. Does not return when the parent is gone. */
 void thi_gate_pass(int gate, bool dies_with_parent);
 
+/* The gate that ties this process to its parent, not to be inherited by its children; -1: none. */
+int thi_gate_own(void);
+
 #endif /* THI_OS_PROCESS_H */

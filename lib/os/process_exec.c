@@ -68,11 +68,16 @@ static int set_mask(posix_spawnattr_t *attributes)
     return err != 0 ? err : posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK);
 }
 
-/* Onto themselves, which keeps them open over the execution. */
-static int keep_open(posix_spawn_file_actions_t *actions, const thi_child_t *child)
+/* Onto themselves, which keeps them open over the execution; and not what ties this process to its parent. */
+static int set_descriptors(posix_spawn_file_actions_t *actions, const thi_child_t *child)
 {
-    const int err = posix_spawn_file_actions_adddup2(actions, child->gate, child->gate);
-    return err != 0 ? err : posix_spawn_file_actions_adddup2(actions, child->letter, child->letter);
+    int err = posix_spawn_file_actions_adddup2(actions, child->gate, child->gate);
+    if (err == 0)
+        err = posix_spawn_file_actions_adddup2(actions, child->letter, child->letter);
+    const int own = thi_gate_own();
+    if (err == 0 && own >= 0)
+        err = posix_spawn_file_actions_addclose(actions, own);
+    return err;
 }
 
 static int execute(thi_child_t *child)
@@ -93,7 +98,7 @@ static int execute(thi_child_t *child)
     }
     int err = set_mask(&attributes);
     if (err == 0)
-        err = keep_open(&actions, child);
+        err = set_descriptors(&actions, child);
     if (err == 0)
         err = posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
@@ -146,21 +151,27 @@ int thi_process_letter(int argc, char **argv)
     return atoi(argv[1] + length);
 }
 
+static bool read_all(int fd, void *data, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        const ssize_t n = thi_fd_read(fd, (char *)data + done, size - done);
+        if (n == 0 || (n < 0 && errno != EINTR))
+            return false;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
 /* What was written to the letter. */
 static void *read_letter(int letter, struct head *head, size_t *size)
 {
     struct stat about;
-    if (fstat(letter, &about) != 0 || about.st_size < (off_t)sizeof *head)
+    if (fstat(letter, &about) != 0 || about.st_size < (off_t)sizeof *head ||
+        lseek(letter, 0, SEEK_SET) != 0 || !read_all(letter, head, sizeof *head))
         return NULL;
     *size = (size_t)about.st_size - sizeof *head;
     char *text = thi_alloc(*size + 1); /* never nothing */
-    bool read = text != NULL && pread(letter, head, sizeof *head, 0) == (ssize_t)sizeof *head;
-    for (size_t done = 0; read && done < *size;) {
-        const ssize_t n = pread(letter, text + done, *size - done, (off_t)(sizeof *head + done));
-        read = n > 0;
-        done += read ? (size_t)n : 0;
-    }
-    return read ? text : NULL;
+    return text != NULL && read_all(letter, text, *size) ? text : NULL;
 }
 
 void *thi_process_arrive(int letter, size_t *size)

@@ -139,11 +139,11 @@ void thi_process_run(struct thrum_process *self)
 static int make_child(struct thrum_process *p)
 {
     const bool daemon = thi_load_relaxed(&p->daemon) != 0;
+    write_out(); /* else the child has it as well, or writes before it */
     if (p->registered != NULL)
         return thi_spawn(p);
     struct thrum_process *parent = thrum_process_current();
     const pid_t parent_pid = thrum_process_pid(parent);
-    write_out();
     const int err = thi_process_fork(&p->child, daemon);
     if (err == 0 && p->child.pid == 0) {
         thi_family_begin(p, parent, parent_pid);

@@ -204,6 +204,24 @@ Test(process_end, daemons_die_with_a_parent_that_aborts)
     cr_expect(family_is_gone(&family));
 }
 
+static int execute_with_daemons(void *arg, void **result)
+{
+    (void)result;
+    alarm(CHILD_SECONDS);
+    if (spawn(family_child, arg, true) != 0)
+        return 1;
+    execl("/bin/sh", "sh", "-c", "exit 3", (char *)NULL);
+    return 1;
+}
+
+Test(process_end, daemons_die_with_a_parent_that_executes_another_program)
+{
+    struct family family;
+    family_open(&family);
+    cr_expect_eq(run_parent(execute_with_daemons, &family), 3);
+    cr_expect(family_is_gone(&family));
+}
+
 static int outlive(void *arg, void **result)
 {
     (void)result;
@@ -237,6 +255,43 @@ Test(process_end, others_live_on_after_a_parent_that_is_killed)
         heard = family_hear(&family);
     cr_expect_eq(heard, 88);
     cr_expect(family_is_gone(&family));
+}
+
+/* A daemon has a descriptor that ties it to its parent, which its own children have not. */
+static int count_as_grandchild(void *arg, void **result)
+{
+    (void)result;
+    family_tell(arg, (int)descriptors());
+    return 0;
+}
+
+static int count_as_daemon(void *arg, void **result)
+{
+    (void)result;
+    alarm(CHILD_SECONDS);
+    family_tell(arg, (int)descriptors());
+    thrum_process_t *p = NULL;
+    int err = thrum_process_spawn(&p, count_as_grandchild, arg, NULL);
+    if (err == 0)
+        err = thrum_process_join(p, NULL);
+    thrum_process_release(p);
+    return err;
+}
+
+Test(process_end, what_ties_a_daemon_is_not_inherited)
+{
+    struct family family;
+    thrum_process_t *p = NULL;
+    thrum_process_config_t config = THRUM_PROCESS_CONFIG_INIT;
+    config.daemon = true;
+    family_open(&family);
+    const int before = (int)descriptors();
+    EXPECT_CALL(0, thrum_process_spawn(&p, count_as_daemon, &family, &config));
+    cr_expect_eq(family_hear(&family), before + 1);
+    cr_expect_eq(family_hear(&family), before);
+    EXPECT_CALL(0, thrum_process_join(p, NULL));
+    thrum_process_release(p);
+    family_close(&family);
 }
 
 /* --- too late ------------------------------------------------------------------------------------------- */
