@@ -22,7 +22,9 @@
  *            EPERM      not yours to release
  *            EDEADLK    this wait could never end
  *            EOVERFLOW  a counter would pass its limit
- *            EOWNERDEAD the holder did not survive fork()
+ *            EOWNERDEAD the holder did not survive fork(), or its process was killed
+ *            ENOENT     nothing has that name; EEXIST: something has it
+ *            EMFILE     the process's, ENFILE: the system's limit of descriptors
  * Threads  Every function may be called from any thread unless its header says otherwise, but none
  *          from a signal handler. None is a pthread cancellation point.
  */

@@ -222,8 +222,9 @@ THRUM_API int thrum_shared_barrier_wait(thrum_shared_barrier_t *b, unsigned *ind
 
 /** As wait; a deadline that passes breaks the barrier: everyone inside, and every later wait, gets EPIPE.
  *  @return as wait, or ETIMEDOUT. */
-THRUM_API THRUM_NODISCARD int
-thrum_shared_barrier_wait_until(thrum_shared_barrier_t *b, unsigned *index, thrum_time_t deadline);
+THRUM_API THRUM_NODISCARD int thrum_shared_barrier_wait_until(thrum_shared_barrier_t *barrier,
+                                                              unsigned *index,
+                                                              thrum_time_t deadline);
 
 /** Empties the barrier and mends it: strands inside get EPIPE. @return 0, EINVAL, or ENOMEM. */
 THRUM_API int thrum_shared_barrier_reset(thrum_shared_barrier_t *b);

@@ -26,6 +26,7 @@ bool thi_fault(thi_fault_t kind)
 
 static uint32_t death;
 static char *death_note;
+static const char *stop;
 
 void thi_death_arm(unsigned nth, char *note)
 {
@@ -33,15 +34,29 @@ void thi_death_arm(unsigned nth, char *note)
     thi_store_relaxed(&death, nth);
 }
 
+void thi_stop_arm(const char *name)
+{
+    stop = name;
+}
+
+static void end_here(int signal)
+{
+    const int saved = errno;
+    kill(getpid(), signal);
+    errno = saved;
+}
+
 void thi_death_point(const char *name)
 {
+    if (stop != NULL && strcmp(stop, name) == 0) {
+        stop = NULL;
+        end_here(SIGSTOP);
+    }
     if (thi_load_relaxed(&death) == 0 || thi_fetch_sub_relaxed(&death, 1u) != 1)
         return;
     if (death_note != NULL)
         strncpy(death_note, name, THI_DEATH_NOTE - 1);
-    kill(getpid(), SIGKILL);
-    for (;;)
-        pause();
+    end_here(SIGKILL);
 }
 #else
 typedef int thi_no_faults; /* a translation unit may not be empty */

@@ -255,9 +255,9 @@ int thi_segment_grow(int fd, size_t from, size_t size); /* 0, ENOMEM */
 int thi_segment_size(int fd, size_t *size);             /* 0, EINVAL (it is none) */
 int thi_segment_duplicate(int fd, int *duplicate);      /* 0, EMFILE, EINVAL */
 
-/* The segment of that name that some process of this user has open, for which fits(fd, arg) says yes: a
- * descriptor, or negative. */
-int thi_segment_find(const char *name, bool (*fits)(int fd, void *arg), void *arg);
+/* The segment of that name that some process of this user has open, for which fits(fd, arg) says yes.
+ * 0; ENOENT: there is none; ENOMEM, EMFILE, ENFILE, ENOTSUP: who knows. */
+int thi_segment_find(const char *name, bool (*fits)(int fd, void *arg), void *arg, int *fd);
 
 /* --- guards: locks of several processes ------------------------------------------------------------
  * A lock in shared memory that outlives whoever holds it, waits for it, or has been woken for it: the
@@ -502,6 +502,7 @@ bool thi_fault(thi_fault_t kind);
  * `note`, unless NULL, in memory of several processes, stands where. */
 #define THI_DEATH_NOTE 64u
 void thi_death_arm(unsigned nth, char *note);
+void thi_stop_arm(const char *name); /* the next of that name stops it, by SIGSTOP */
 void thi_death_point(const char *name);
 #else
 #define thi_fault(kind) false

@@ -91,47 +91,66 @@ int thi_segment_size(int fd, size_t *size)
     return 0;
 }
 
-/* The descriptors of one process. Those of other users cannot be listed. */
-static int find_in(const char *pid, const char *link, bool (*fits)(int fd, void *arg), void *arg)
+static bool is_own(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && status.st_uid == geteuid();
+}
+
+/* What keeps the caller from looking, rather than what it looks at from being seen. */
+static bool is_own_limit(int err)
+{
+    return err == EMFILE || err == ENFILE || err == ENOMEM;
+}
+
+/* The descriptors of one process. Those of other users cannot be listed, but by some. */
+static int find_in(const char *pid, const char *link, bool (*fits)(int fd, void *arg), void *arg,
+                   int *fd)
 {
     char path[300], target[300];
-    int found = -1;
+    int err = ENOENT;
     snprintf(path, sizeof path, "/proc/%.20s/fd", pid);
     DIR *dir = opendir(path);
     if (dir == NULL)
-        return -1;
-    for (const struct dirent *e = readdir(dir); e != NULL && found < 0; e = readdir(dir)) {
+        return is_own_limit(errno) ? errno : ENOENT;
+    for (const struct dirent *e = readdir(dir); e != NULL && err == ENOENT; e = readdir(dir)) {
         snprintf(path, sizeof path, "/proc/%.20s/fd/%.20s", pid, e->d_name);
         const ssize_t n = readlink(path, target, sizeof target - 1);
         if (n < 0 || (size_t)n != strlen(link) || memcmp(target, link, (size_t)n) != 0)
             continue;
-        found = open(path, O_RDWR | O_CLOEXEC);
-        if (found >= 0 && !fits(found, arg)) {
-            thi_fd_close(found);
-            found = -1;
-        }
+        *fd = open(path, O_RDWR | O_CLOEXEC);
+        if (*fd < 0)
+            err = is_own_limit(errno) ? errno : ENOENT;
+        else if (is_own(*fd) && fits(*fd, arg))
+            err = 0;
+        else
+            thi_fd_close(*fd);
     }
     closedir(dir);
-    return found;
+    return err;
 }
 
-int thi_segment_find(const char *name, bool (*fits)(int fd, void *arg), void *arg)
+int thi_segment_find(const char *name, bool (*fits)(int fd, void *arg), void *arg, int *fd)
 {
     char link[300];
-    int found = -1;
+    int err = ENOENT;
+    if (thi_fault(THI_FAULT_SEGMENT))
+        return EMFILE;
     const int saved = errno;
     const int cancel = thi_cancel_off();
     snprintf(link, sizeof link, "/memfd:%s (deleted)", name);
     DIR *dir = opendir("/proc");
     if (dir != NULL) {
-        for (const struct dirent *e = readdir(dir); e != NULL && found < 0; e = readdir(dir))
+        for (const struct dirent *e = readdir(dir); e != NULL && err == ENOENT; e = readdir(dir))
             if (e->d_name[0] >= '1' && e->d_name[0] <= '9')
-                found = find_in(e->d_name, link, fits, arg);
+                err = find_in(e->d_name, link, fits, arg, fd);
         closedir(dir);
+    } else {
+        err = is_own_limit(errno) ? errno : ENOTSUP;
     }
     thi_cancel_restore(cancel);
     errno = saved;
-    return found;
+    return err;
 }
 #else
 int thi_segment_create(const char *name, int *fd)
@@ -158,9 +177,9 @@ int thi_segment_size(int fd, size_t *size)
     return EINVAL;
 }
 
-int thi_segment_find(const char *name, bool (*fits)(int fd, void *arg), void *arg)
+int thi_segment_find(const char *name, bool (*fits)(int fd, void *arg), void *arg, int *fd)
 {
-    (void)name, (void)fits, (void)arg;
-    return -1;
+    (void)name, (void)fits, (void)arg, (void)fd;
+    return ENOTSUP;
 }
 #endif

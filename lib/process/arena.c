@@ -7,8 +7,7 @@
 
 #include "process/heap.h"
 
-#define MAGIC UINT64_C(0x3a6d757268740a01) /* the last that is written: until then it is no arena */
-#define PIECE_MAX ((size_t)64 << 20)       /* most that it grows ahead of need */
+#define PIECE_MAX ((size_t)64 << 20) /* most that it grows ahead of need */
 #define PIECE_MIN ((size_t)256 << 10)
 #define SMALLEST ((size_t)16 << 10)
 
@@ -40,7 +39,7 @@ static int attach(thrum_shared_t **arena, int fd, size_t max)
     return 0;
 }
 
-static int begin(thrum_shared_t *arena, const thrum_shared_config_t *config, size_t size)
+static int begin(thrum_shared_t *arena, const char *name, size_t size)
 {
     thi_heap_t *heap = arena->heap;
     int err = thi_segment_grow(arena->fd, 0, size);
@@ -49,18 +48,23 @@ static int begin(thrum_shared_t *arena, const thrum_shared_config_t *config, siz
     err = thi_heap_begin(heap, arena->max, size);
     if (err != 0)
         return err;
-    if (config->name != NULL)
-        strncpy(heap->name, config->name, sizeof heap->name - 1);
-    thi_store_release(&heap->magic, MAGIC); /* R2: release; pairs with A2 */
+    if (name != NULL) {
+        strncpy(heap->name, name, sizeof heap->name - 1);
+        return thi_arena_claim(arena);
+    }
+    heap->state = THI_ARENA_READY;
+    thi_store_release(&heap->magic, THI_ARENA_MAGIC); /* R2: release; pairs with A2 */
     return 0;
 }
 
-static int create(thrum_shared_t **arena, const thrum_shared_config_t *config, size_t size,
-                  size_t max)
+static int create(thrum_shared_t **arena, const char *name, size_t size, size_t max)
 {
+    char link[sizeof THI_ARENA_LINK + THRUM_SHARED_NAME_MAX] = THI_ARENA_LINK;
     int fd = -1;
     thrum_shared_t *made = NULL;
-    int err = thi_segment_create("thrum-shared", &fd);
+    if (name != NULL)
+        strcat(link, name);
+    int err = thi_segment_create(link, &fd);
     if (err != 0)
         return err;
     err = attach(&made, fd, max);
@@ -68,12 +72,17 @@ static int create(thrum_shared_t **arena, const thrum_shared_config_t *config, s
         thi_fd_close(fd);
         return err;
     }
-    err = begin(made, config, size);
+    err = begin(made, name, size);
     if (err != 0)
         thrum_shared_destroy(made);
     else
         *arena = made;
     return err;
+}
+
+static bool is_arenas_name(const char *name)
+{
+    return thi_shared_is_name(name) && strchr(name, '/') == NULL;
 }
 
 int thrum_shared_create(thrum_shared_t **arena, const thrum_shared_config_t *config)
@@ -86,35 +95,72 @@ int thrum_shared_create(thrum_shared_t **arena, const thrum_shared_config_t *con
     const size_t size = config->size > SMALLEST ? config->size : SMALLEST;
     if (arena == NULL || config->config_size != sizeof *config || max > SIZE_MAX / 2 || size > max)
         return EINVAL;
-    return create(arena, config, round_up(size, page), round_up(max, page));
+    if (config->name != NULL && !is_arenas_name(config->name))
+        return EINVAL;
+    int err = EAGAIN;
+    while (err == EAGAIN)
+        err = create(arena, config->name, round_up(size, page), round_up(max, page));
+    return err;
+}
+
+thi_heap_t *thi_arena_look(int fd, size_t page, int *err)
+{
+    void *base = NULL;
+    size_t size = 0;
+    *err = thi_segment_size(fd, &size);
+    if (*err == 0 && size < SMALLEST)
+        *err = EINVAL;
+    if (*err == 0)
+        *err = thi_segment_map(fd, page, &base);
+    if (*err != 0)
+        return NULL;
+    thi_heap_t *heap = base;
+    /* A2: acquire; pairs with R2. */
+    if (thi_load_acquire(&heap->magic) == THI_ARENA_MAGIC && heap->version == THI_HEAP_VERSION)
+        return heap;
+    thi_pages_unmap(base, page);
+    *err = EINVAL;
+    return NULL;
 }
 
 /* The header of what `fd` is a descriptor of. */
 static int examine(int fd, size_t *max)
 {
     const size_t page = thi_page_size();
-    void *base = NULL;
-    size_t size = 0;
-    int err = thi_segment_size(fd, &size);
-    if (err != 0)
+    int err = 0;
+    thi_heap_t *heap = thi_arena_look(fd, page, &err);
+    if (heap == NULL)
         return err;
-    if (size < SMALLEST)
-        return EINVAL;
-    err = thi_segment_map(fd, page, &base);
-    if (err != 0)
-        return err;
-    const thi_heap_t *heap = base;
-    /* A2: acquire; pairs with R2. */
-    if (thi_load_acquire(&heap->magic) != MAGIC || heap->version != THI_HEAP_VERSION)
-        err = EINVAL;
     *max = (size_t)heap->max;
-    thi_pages_unmap(base, page);
+    if (thi_load_acquire(&heap->state) != THI_ARENA_READY)
+        err = EINVAL;
+    thi_pages_unmap(heap, page);
     return err;
+}
+
+static bool is_ready(int fd, void *arg)
+{
+    size_t max = 0;
+    (void)arg;
+    return examine(fd, &max) != EINVAL; /* what else there is to say is said when it is opened */
 }
 
 int thrum_shared_open(thrum_shared_t **arena, const char *name)
 {
-    return arena == NULL || !thi_shared_is_name(name) ? EINVAL : ENOENT;
+    char link[sizeof THI_ARENA_LINK + THRUM_SHARED_NAME_MAX] = THI_ARENA_LINK;
+    size_t max = 0;
+    if (arena == NULL || !is_arenas_name(name))
+        return EINVAL;
+    int fd = -1;
+    int err = thi_segment_find(strcat(link, name), is_ready, NULL, &fd);
+    if (err != 0)
+        return err;
+    err = examine(fd, &max);
+    if (err == 0)
+        err = attach(arena, fd, max);
+    if (err != 0)
+        thi_fd_close(fd);
+    return err;
 }
 
 int thrum_shared_open_fd(thrum_shared_t **arena, int fd)

@@ -23,6 +23,11 @@ typedef struct thi_links {
     uint64_t next, prev; /* of the bin; 0: none */
 } thi_links_t;
 
+#define THI_ARENA_MAGIC UINT64_C(0x3a6d757268740a01) /* written last: until then it is no arena */
+#define THI_ARENA_CLAIMING 0u
+#define THI_ARENA_READY 1u
+#define THI_ARENA_WITHDRAWN 2u
+
 typedef struct thi_heap {
     uint64_t magic;
     uint32_t version;
@@ -35,6 +40,13 @@ typedef struct thi_heap {
     /* What the holder of the guard is about: `block` is to be free unless *slot names it. 0: nothing. */
     uint64_t block;
     uint64_t slot;
+
+    /* Who makes one with a name holds `claim` from before anybody can find it until it is READY or WITHDRAWN,
+     * and is told from others by when, and by which thread (named.c). */
+    uint32_t state;
+    uint32_t claimant;
+    int64_t claimed_at;
+    thi_guard_t claim;
 
     uint64_t names; /* slot of the first, and of one that is being made (names.c) */
     uint64_t name_in_hand;
@@ -72,6 +84,16 @@ bool thi_heap_sound(const thi_heap_t *heap);
 
 /* As thi_heap_alloc, of any number of bytes; the heap grows for it (arena.c). */
 uint64_t thi_arena_alloc(const thrum_shared_t *arena, size_t size, uint64_t slot);
+
+/* The first page of the arena that `fd` is a descriptor of, or NULL. */
+thi_heap_t *thi_arena_look(int fd, size_t page, int *err);
+
+/* What the system calls the segment of an arena with that name. */
+#define THI_ARENA_LINK "thrum-shared:"
+
+/* A named arena that nobody can find yet, and then: it is READY, or EEXIST; EAGAIN: it has been withdrawn for
+ * one that was there before, and has gone meanwhile. */
+int thi_arena_claim(thrum_shared_t *arena);
 
 static inline thi_piece_t *thi_piece_of(const thi_heap_t *heap, uint64_t memory)
 {

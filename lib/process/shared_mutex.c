@@ -1,9 +1,9 @@
 /*
  * The mutex and the recursive lock of several processes: a guard, and who holds it.
  *
- *   owner   written by the holder: its own, once it has locked it, and 0 before it unlocks. What a dead one has
- *           left there is nobody's who lives, until the next holder signs. So it is only ever equal to a
- *           strand's own when that strand holds it.
+ *   owner   written by the holder: its own, once it has locked it, and 0 before it unlocks. So while a strand holds
+ *           it, it is that strand's. A dead one leaves its own there until the next holder signs; should that
+ *           look like a living strand's, the guard knows better.
  *   depth   the holder's; the recursive lock's only
  */
 #include <thrum/shared_lock.h>
@@ -65,7 +65,7 @@ static int take(owned_t *lock, thrum_time_t deadline, const thi_site_t *site)
     const uint64_t self = thi_shared_self();
     if (THI_UNLIKELY(self == 0))
         return ENOMEM;
-    if (THI_UNLIKELY(is_owned(lock, self)))
+    if (THI_UNLIKELY(is_owned(lock, self) && thi_guard_mine(&lock->guard)))
         return EDEADLK;
     return sign(lock, thi_shared_lock(&lock->guard, deadline, site), self);
 }
@@ -127,6 +127,12 @@ int thrum_shared_rlock_init(thrum_shared_rlock_t *r)
     return init(r);
 }
 
+/* Whether the caller has it, for one that is about to rely on that. */
+static bool has_it(owned_t *lock)
+{
+    return is_owned(lock, thi_shared_self()) && thi_guard_mine(&lock->guard);
+}
+
 static int again(owned_t *lock)
 {
     if (lock->depth == UINT_MAX)
@@ -144,15 +150,14 @@ int thrum_shared_rlock_trylock(thrum_shared_rlock_t *r)
 {
     if (!is_made(r))
         return EINVAL;
-    return is_owned(r, thi_shared_self()) ? again(owned_of(r)) : try_take(owned_of(r));
+    return has_it(owned_of(r)) ? again(owned_of(r)) : try_take(owned_of(r));
 }
 
 int thrum_shared_rlock_lock_until(thrum_shared_rlock_t *r, thrum_time_t deadline)
 {
     if (!is_made(r))
         return EINVAL;
-    return is_owned(r, thi_shared_self()) ? again(owned_of(r))
-                                          : take(owned_of(r), deadline, &rlock_site);
+    return has_it(owned_of(r)) ? again(owned_of(r)) : take(owned_of(r), deadline, &rlock_site);
 }
 
 int thrum_shared_rlock_unlock(thrum_shared_rlock_t *r)
@@ -160,7 +165,7 @@ int thrum_shared_rlock_unlock(thrum_shared_rlock_t *r)
     if (!is_made(r))
         return EINVAL;
     owned_t *lock = owned_of(r);
-    if (!is_owned(r, thi_shared_self()))
+    if (!has_it(lock))
         return EPERM;
     return --lock->depth == 0 ? give(lock) : 0;
 }

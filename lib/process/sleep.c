@@ -252,28 +252,40 @@ int thi_shared_sleep(uint32_t *word, uint32_t expected, thrum_time_t deadline, b
     thi_strand_t *self = thi_self();
     if (self == NULL)
         return ENOMEM;
-    if (cancellable && thi_strand_cancelled(self))
-        return ECANCELED;
     if (!is_thread(self) || !thi_far_near())
         return sleep_by_helper(word, expected, deadline, cancellable, site);
     const thrum_time_t start = begin_sleep(self, site, word);
-    self->far_word = word;
-    self->far_expected = expected;
-    const int err = thi_strand_park(self, deadline);
-    self->far_word = NULL;
+    int err =
+        ECANCELED; /* asked for after on_sleep, which may have waited, and taken the permit of that */
+    if (!cancellable || !thi_strand_cancelled(self)) {
+        self->far_word = word;
+        self->far_expected = expected;
+        err = thi_strand_park(self, deadline);
+        self->far_word = NULL;
+    }
     end_sleep(self, start);
     return err;
 }
 
+/* A number that no other process has had, as good as certainly: process ids are used again, and what a dead one
+ * has signed with stays. Whoever forked had another. */
+static uint32_t process_number(void)
+{
+    static uint64_t known; /* and the mark of the process that it is for */
+    const uint64_t number = thi_load_relaxed(&known);
+    if (THI_LIKELY(number >> 32 == thi_fork_mark))
+        return (uint32_t)number;
+    const uint64_t mixed =
+        ((uint64_t)thi_clock() ^ (uint64_t)getpid() << 40) * UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t expected = number;
+    /* Relaxed: the first that comes says what it is. */
+    if (thi_cas_relaxed(&known, &expected, (uint64_t)thi_fork_mark << 32 | (mixed >> 32 | 1u)))
+        return (uint32_t)(mixed >> 32 | 1u);
+    return (uint32_t)expected;
+}
+
 uint64_t thi_shared_self(void)
 {
-    /* The process's number, and the mark of the process that asked for it: a child asks again. */
-    static uint64_t known;
-    uint64_t process = thi_load_relaxed(&known);
-    if (THI_UNLIKELY(process >> 32 != thi_fork_mark)) {
-        process = (uint64_t)thi_fork_mark << 32 | (uint32_t)getpid();
-        thi_store_relaxed(&known, process); /* relaxed: everybody finds the same */
-    }
     const uint32_t id = thi_self_id();
-    return id != 0 ? process << 32 | id : 0;
+    return id != 0 ? (uint64_t)process_number() << 32 | id : 0;
 }

@@ -15,6 +15,8 @@ TestSuite(arena_fault, .timeout = 120);
 
 #define BLOCKS 16u
 
+static char arena_name[40];
+
 struct scene {
     thrum_shared_t *arena;
     uint64_t *slots;
@@ -185,6 +187,27 @@ Test(arena_fault, a_system_without_memory_is_an_error_at_every_call)
     }
 }
 
+Test(arena_fault, a_name_is_not_taken_when_nobody_knows_whether_it_is_free)
+{
+    thrum_shared_t *arena = NULL, *again = NULL;
+    thrum_shared_config_t config = THRUM_SHARED_CONFIG_INIT;
+    snprintf(arena_name, sizeof arena_name, "fault %d", (int)getpid());
+    config.name = arena_name;
+    cr_assert_eq(thrum_shared_create(&arena, &config), 0);
+    int err = 0;
+    for (unsigned n = 1; err != EEXIST; n++) {
+        thi_fault_arm(THI_FAULT_SEGMENT, n);
+        err = thrum_shared_create(&again, &config);
+        thi_fault_arm(THI_FAULT_SEGMENT, 0);
+        cr_assert(err == ENOMEM || err == EMFILE || err == EEXIST, "call %u: %d", n, err);
+        cr_expect(n > 4 || err != EEXIST);
+    }
+    thi_fault_arm(THI_FAULT_SEGMENT, 1);
+    cr_expect_eq(thrum_shared_open(&again, arena_name), EMFILE);
+    thi_fault_arm(THI_FAULT_SEGMENT, 0);
+    thrum_shared_destroy(arena);
+}
+
 Test(arena_fault, a_handle_without_memory_is_an_error)
 {
     thrum_shared_t *arena = NULL, *again = NULL;
@@ -194,4 +217,84 @@ Test(arena_fault, a_handle_without_memory_is_an_error)
     thi_fault_arm(THI_FAULT_ALLOC, 1);
     cr_expect_eq(thrum_shared_open_fd(&again, thrum_shared_fd(arena)), ENOMEM);
     thrum_shared_destroy(arena);
+}
+
+/* --- arenas with names ------------------------------------------------------------------------- */
+
+static int make_named(void *arg)
+{
+    thrum_shared_t *arena = NULL;
+    thrum_shared_config_t config = THRUM_SHARED_CONFIG_INIT;
+    (void)arg;
+    config.name = arena_name;
+    const int err = thrum_shared_create(&arena, &config);
+    thrum_shared_destroy(arena);
+    return err;
+}
+
+static int name_is_free(void *arg)
+{
+    thrum_shared_t *arena = NULL;
+    return thrum_shared_open(&arena, arena_name) == ENOENT ? make_named(arg) : 1;
+}
+
+Test(arena_fault, a_maker_that_dies_leaves_no_name)
+{
+    snprintf(arena_name, sizeof arena_name, "fault %d", (int)getpid());
+    const struct walk w = {.fn = make_named, .survives = name_is_free};
+    cr_expect_gt(walk(&w), 3);
+}
+
+/* One dies while it makes it, and what it has made is kept open by somebody else. */
+static bool take_any(int fd, void *arg)
+{
+    (void)fd, (void)arg;
+    return true;
+}
+
+static int stop_half_way(void *arg)
+{
+    thi_stop_arm(arg);
+    return make_named(NULL);
+}
+
+static int make_it_or_not(void *arg)
+{
+    (void)arg;
+    const int err = make_named(NULL);
+    return err == 0 || err == EEXIST ? 0 : err;
+}
+
+Test(arena_fault, what_a_dead_maker_has_left_open_elsewhere_is_in_nobodys_way)
+{
+    char link[80];
+    snprintf(arena_name, sizeof arena_name, "fault %d", (int)getpid());
+    snprintf(link, sizeof link, "thrum-shared:%s", arena_name);
+    char *points[] = {"named: to be found", "named: about to decide"};
+    for (unsigned n = 0; n < 2; n++) {
+        const pid_t pid = victim_start(stop_half_way, points[n]);
+        victim_await_stop(pid);
+        const pid_t other = victim_start(make_it_or_not, NULL); /* waits for it */
+        int fd = -1;
+        cr_expect_eq(thi_segment_find(link, take_any, NULL, &fd), 0);
+        victim_kill(pid);
+        cr_expect_eq(victim_end(other), 0);
+        cr_expect_eq(make_named(NULL), 0);
+        close(fd);
+    }
+}
+
+Test(arena_fault, a_maker_that_is_stopped_is_waited_for)
+{
+    char point[] = "named: to be found";
+    thrum_shared_t *arena = NULL;
+    snprintf(arena_name, sizeof arena_name, "fault %d", (int)getpid());
+    const pid_t pid = victim_start(stop_half_way, point);
+    victim_await_stop(pid);
+    const pid_t other = victim_start(make_it_or_not, NULL);
+    cr_expect_eq(thrum_shared_open(&arena, arena_name), ENOENT);
+    kill(pid, SIGCONT);
+    const int ended = victim_end(pid), other_ended = victim_end(other);
+    cr_expect_eq(ended, 0, "it ended with %d, the other with %d", ended, other_ended);
+    cr_expect_eq(other_ended, 0);
 }

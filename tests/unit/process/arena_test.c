@@ -254,3 +254,112 @@ Test(arena, slots_name_blocks)
     cr_expect_eq(thrum_shared_used(arena), used);
     thrum_shared_destroy(arena);
 }
+
+/* --- arenas with names ------------------------------------------------------------------------- */
+
+struct named {
+    char name[40];
+    uint32_t at;
+    uint32_t made;
+    uint32_t there;
+    uint32_t value;
+};
+
+static struct named *named_make(void)
+{
+    struct named *n = victim_memory(sizeof *n);
+    snprintf(n->name, sizeof n->name, "test %d", (int)getpid());
+    return n;
+}
+
+static int named_create(const struct named *n, thrum_shared_t **arena)
+{
+    thrum_shared_config_t config = THRUM_SHARED_CONFIG_INIT;
+    config.name = n->name;
+    return thrum_shared_create(arena, &config);
+}
+
+/* Makes it, and has it until it is killed. */
+static int creator(void *arg)
+{
+    struct named *n = arg;
+    thrum_shared_t *arena = NULL;
+    int *value = NULL;
+    if (named_create(n, &arena) != 0 || thrum_shared_alloc(arena, 4, (void **)&value) != 0 ||
+        thrum_shared_set_name(arena, "value", value) != 0)
+        return 1;
+    *value = 42;
+    thi_store_release(&n->at, 1u);
+    for (;;)
+        pause();
+}
+
+Test(arena, a_name_opens_it_in_an_unrelated_process)
+{
+    struct named *n = named_make();
+    thrum_shared_t *arena = NULL, *other = NULL;
+    int *value = NULL;
+    EXPECT_CALL(ENOENT, thrum_shared_open(&arena, n->name));
+    EXPECT_CALL(EINVAL, thrum_shared_open(&arena, "with/slash"));
+    EXPECT_CALL(EINVAL, thrum_shared_open(&arena, ""));
+    const pid_t pid = victim_start(creator, n);
+    await_word(&n->at, 1);
+    EXPECT_CALL(EEXIST, named_create(n, &other));
+    EXPECT_CALL(0, thrum_shared_open(&arena, n->name));
+    victim_kill(pid); /* who made it is no more to it than others */
+    EXPECT_CALL(EEXIST, named_create(n, &other));
+    EXPECT_CALL(0, thrum_shared_find(arena, "value", (void **)&value));
+    cr_expect_eq(*value, 42);
+    EXPECT_CALL(0, thrum_shared_open(&other, n->name));
+    thrum_shared_destroy(arena);
+    thrum_shared_destroy(other);
+    EXPECT_CALL(ENOENT, thrum_shared_open(&arena, n->name));
+    EXPECT_CALL(0, named_create(n, &arena));
+    thrum_shared_destroy(arena);
+}
+
+Test(arena, a_name_is_gone_with_the_last_user_however_that_ended)
+{
+    struct named *n = named_make();
+    thrum_shared_t *arena = NULL;
+    for (int i = 0; i < 3; i++) {
+        thi_store_release(&n->at, 0u);
+        const pid_t pid = victim_start(creator, n);
+        await_word(&n->at, 1);
+        victim_kill(pid);
+        EXPECT_CALL(ENOENT, thrum_shared_open(&arena, n->name));
+    }
+}
+
+static int racer(void *arg)
+{
+    struct named *n = arg;
+    thrum_shared_t *arena = NULL;
+    await_word(&n->at, 1);
+    const int err = named_create(n, &arena);
+    if (err == 0)
+        thi_fetch_add_acq_rel(&n->made, 1u);
+    else if (err == EEXIST)
+        thi_fetch_add_acq_rel(&n->there, 1u);
+    await_word(&n->at, 2); /* it stays open until all have tried */
+    thrum_shared_destroy(arena);
+    return 0;
+}
+
+Test(arena, of_many_that_make_it_at_once_one_does)
+{
+    struct named *n = named_make();
+    pid_t pids[6];
+    for (int round = 0; round < 10; round++) {
+        n->at = n->made = n->there = 0;
+        for (int i = 0; i < 6; i++)
+            pids[i] = victim_start(racer, n);
+        thi_store_release(&n->at, 1u);
+        while (thi_load_acquire(&n->made) + thi_load_acquire(&n->there) != 6)
+            sched_yield();
+        cr_expect_eq(n->made, 1, "%u were made", n->made);
+        thi_store_release(&n->at, 2u);
+        for (int i = 0; i < 6; i++)
+            cr_expect_eq(victim_end(pids[i]), 0);
+    }
+}
