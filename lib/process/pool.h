@@ -169,6 +169,7 @@ typedef struct thi_ppool {
     uint32_t leads;  /* a looker is the one that listens */
     size_t ending;   /* jobs that are taken and have not ended */
     size_t cursor;   /* the worker that gets the next */
+    size_t ready;    /* workers that are */
     size_t spare;    /* workers that are ready, and have nothing */
     bool full;       /* no worker can be given more, until something changes */
     bool idle_timer; /* nobody looks at time limits */

@@ -16,6 +16,7 @@
 
 #define WINDOW_NS 200000
 #define WINDOW_MIN 2u
+#define ROUNDS 16u
 
 bool thi_ppool_has_news(const thi_ppool_t *pool)
 {
@@ -129,6 +130,7 @@ void thi_hand_look_at_phase(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *ba
     const uint32_t phase = thi_load_acquire(&hand->desk->phase);
     if (hand->state == THI_HAND_BORN && phase == THI_PHASE_READY) {
         hand->state = THI_HAND_READY;
+        pool->ready++;
         pool->spare++;
         pool->full = false;
         pool->init_deaths = 0;
@@ -262,8 +264,11 @@ static bool drain_some(thi_ppool_t *pool, size_t *total)
 size_t thi_ppool_drain(thi_ppool_t *pool)
 {
     size_t total = 0;
-    while (drain_some(pool, &total)) {
-    }
+    unsigned rounds = 1;
+    while (drain_some(pool, &total) && rounds < ROUNDS)
+        rounds++;
+    if (rounds == ROUNDS) /* whoever waits has something else to do, too */
+        thi_ppool_kick(pool);
     return total;
 }
 

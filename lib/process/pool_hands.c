@@ -98,8 +98,10 @@ static void reset_desk(thi_desk_t *desk)
 
 static void reset(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)
 {
-    if (hand->state == THI_HAND_READY)
+    if (hand->state == THI_HAND_READY) {
+        pool->ready--;
         pool->spare--;
+    }
     hand->state = THI_HAND_NONE;
     if (hand->pidfd >= 0)
         (void)thi_fd_close(hand->pidfd);
@@ -163,12 +165,12 @@ static void bury(thi_ppool_t *pool, thi_hand_t *hand, int32_t signal, int32_t ex
         if (!more) {
             judge(pool, hand, lost_task);
             reset(pool, hand, &batch);
-            thi_ppool_dispatch(pool, &batch);
         }
         thi_ppool_unlock(pool);
         thi_batch_done(pool, &batch);
     }
-    thi_hall_ring(pool->hall); /* it may have died when it was about to */
+    (void)thi_ppool_drain(pool); /* what it had not begun goes on, or, of a broken pool, fails */
+    thi_hall_ring(pool->hall);   /* it may have died when it was about to */
 }
 
 /* ------------------------------------------------------------------------------------------------
