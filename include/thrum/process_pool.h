@@ -7,8 +7,8 @@ THRUM_BEGIN_DECLS
 
 /**
  * @file
- * The process pool: an executor whose workers are processes. A task may crash, leak, be killed or write anywhere, and
- * takes nobody with it but its worker, which is replaced.
+ * The process pool: an executor whose workers are processes. A task may crash, leak, hang or be killed, and takes
+ * nobody with it but its worker, which is replaced.
  *
  *     static int parse(const void *in, size_t size, thrum_reply_t *reply);   // a function of the program
  *
@@ -53,6 +53,9 @@ THRUM_BEGIN_DECLS
  * Streams  Standard output and error are flushed before the pool's processes are forked and when a worker ends.
  * Memory   Some 70 KiB of shared memory for a worker, and what large arguments and replies take; without a name.
  *          Replies beyond 96 bytes live in it as long as their futures.
+ * Trust    What a worker says is believed within bounds only; one that says what cannot be is killed. But a task that
+ *          writes over the pool's shared memory may spoil arguments and replies of others: the pool holds against
+ *          accidents, not against malice.
  * Fork     The program is forked once when the pool is made, and again only if the spawner was killed; workers
  *          come from the spawner, which has one thread. In a child that the program forks: submits say EPIPE, a
  *          shutdown cancels what is queued.

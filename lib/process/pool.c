@@ -42,6 +42,8 @@ int thi_ppool_why_not(const thi_ppool_t *pool)
 void thi_ppool_enqueue(thi_ppool_t *pool, thi_job_t *job, thi_batch_t *batch)
 {
     thi_queue_put_last(pool, job);
+    if (thi_load_relaxed(&pool->closing) != 0)
+        batch->kick = true; /* the next part of a map: there may be no worker any more */
     if (thi_load_relaxed(&pool->broken) != 0)
         thi_ppool_clear(pool, batch, EPIPE, false);
     else if (!pool->full)
@@ -329,6 +331,19 @@ static int shutdown(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline)
     return thrum_event_wait_until(&pool->gone, deadline);
 }
 
+/* Its threads' references are the parent's; the descriptors are copies. */
+static void let_go_of_copy(thi_ppool_t *pool)
+{
+    thi_fetch_sub_relaxed(&pool->refs, pool->threads);
+    for (size_t i = 0; i < pool->workers; i++)
+        if (pool->hands[i].pidfd >= 0)
+            (void)thi_fd_close(pool->hands[i].pidfd);
+    if (!pool->has_family)
+        return;
+    (void)thi_fd_close(pool->family.channel);
+    (void)thi_fd_close(pool->family.pidfd);
+}
+
 static void destroy(thrum_executor_t *ex)
 {
     thi_ppool_t *pool = thi_ppool_of(ex);
@@ -342,8 +357,8 @@ static void destroy(thrum_executor_t *ex)
     }
     if (self != NULL)
         self->shields--;
-    if (thi_ppool_is_forked(pool)) /* its threads' references are the parent's */
-        thi_fetch_sub_relaxed(&pool->refs, pool->threads);
+    if (thi_ppool_is_forked(pool))
+        let_go_of_copy(pool);
     thi_ppool_unref(pool);
 }
 

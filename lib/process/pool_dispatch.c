@@ -272,7 +272,7 @@ void thi_ppool_dispatch(thi_ppool_t *pool, thi_batch_t *batch)
 {
     hand_out(pool, batch);
     while (pool->first == NULL && pool->spare != 0 && pool->posted > pool->ready - pool->spare &&
-        has_free_hand(pool) && take_back(pool))
+           has_free_hand(pool) && take_back(pool))
         hand_out(pool, batch);
     show_all(batch);
 }

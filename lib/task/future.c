@@ -218,11 +218,6 @@ void thi_future_finish(thrum_future_t *f, int error, void *value)
     end(f, THI_FUTURE_DONE);
 }
 
-void thi_future_set_remote(thrum_future_t *f, thi_remote_t *remote)
-{
-    f->remote = remote;
-}
-
 struct thi_callback *thi_future_finish_apart(thrum_future_t *f, int error, void *value)
 {
     f->error = error;
@@ -381,7 +376,7 @@ static bool must_wait(void *arg)
     return true;
 }
 
-static thi_park_t park_on(thrum_future_t *f)
+thi_park_t thi_future_park(thrum_future_t *f)
 {
     return (thi_park_t){
         .site = &site, .key = f, .arg = f, .validate = must_wait, .cancellable = true};
@@ -421,65 +416,18 @@ static bool spin(const thrum_future_t *f)
     return ended;
 }
 
-/* --- of what runs in another process: the waiting strand takes in itself what comes from there ----- */
-
-static bool spin_remote(const thrum_future_t *f)
-{
-    thi_spin_t turns = thi_spin_begin();
-    bool ended = false;
-    do {
-        f->remote->kind->look(f->remote);
-        ended = has_ended(load(f));
-    } while (!ended && thi_spin_turn(&turns));
-    thi_spin_end(&turns, ended);
-    return ended;
-}
-
-static int park_remote(thrum_future_t *f, thi_strand_t *self, struct thi_remote_bell *bell,
-                       thrum_time_t deadline)
-{
-    thi_park_t park = park_on(f);
-    const bool rings = self->bell == NULL && self->kind->hears_bells && thi_far_near() &&
-                       f->remote->kind->bell(f->remote, bell);
-    if (rings)
-        self->bell = &bell->bell;
-    else
-        f->remote->kind->leave(f->remote, NULL);
-    const int err = thi_lot_park(&park, deadline);
-    if (rings) {
-        self->bell = NULL;
-        f->remote->kind->leave(f->remote, bell);
-    }
-    return err;
-}
-
-THI_NOINLINE static int wait_remote(thrum_future_t *f, thi_strand_t *self, thrum_time_t deadline)
-{
-    struct thi_remote_bell bell;
-    int err = 0;
-    f->remote->kind->attend(f->remote);
-    if (spin_remote(f))
-        f->remote->kind->leave(f->remote, NULL);
-    else
-        err = park_remote(f, self, &bell, deadline);
-    if (err != 0 && err != EAGAIN)
-        return err;
-    (void)load(f); /* A1 */
-    return 0;
-}
-
 THI_NOINLINE static int wait_slow(thrum_future_t *f, thrum_time_t deadline)
 {
     thi_strand_t *self = thi_self();
     if (self == NULL)
         return ENOMEM;
     if (f->remote != NULL)
-        return wait_remote(f, self, deadline);
+        return thi_remote_wait(f, self, deadline);
     if (thi_future_runs_on(f, self))
         return EDEADLK;
     if (thi_future_help(f, self, deadline) || spin(f))
         return 0;
-    thi_park_t park = park_on(f);
+    thi_park_t park = thi_future_park(f);
     const int err = thi_lot_park(&park, deadline);
     if (err != 0 && err != EAGAIN)
         return err;
@@ -524,22 +472,6 @@ int thrum_future_result_until(thrum_future_t *f, void **value, thrum_time_t dead
 int thrum_future_result(thrum_future_t *f, void **value)
 {
     return thrum_future_result_until(f, value, THRUM_FOREVER);
-}
-
-int thrum_future_kill(thrum_future_t *f)
-{
-    if (f == NULL)
-        return EINVAL;
-    return f->remote != NULL ? f->remote->kind->kill(f->remote) : ENOTSUP;
-}
-
-int thrum_future_cause(thrum_future_t *f, int *signal, int *exit_code)
-{
-    if (f == NULL)
-        return EINVAL;
-    if (f->remote == NULL || !thrum_future_done(f))
-        return ENOTSUP;
-    return f->remote->kind->cause(f->remote, signal, exit_code);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -597,13 +529,13 @@ static int case_attempt(const thrum_case_t *c, uint32_t since)
 
 bool thi_future_enter(thrum_future_t *f, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index)
 {
-    const thi_park_t park = park_on(f);
+    const thi_park_t park = thi_future_park(f);
     return thi_lot_enter(wait, waiter, index, &park);
 }
 
 void thi_future_leave(thrum_future_t *f, thi_waiter_t *waiter)
 {
-    const thi_park_t park = park_on(f);
+    const thi_park_t park = thi_future_park(f);
     thi_lot_leave(waiter, &park);
 }
 

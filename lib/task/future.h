@@ -66,6 +66,12 @@ bool thi_future_help(thrum_future_t *f, thi_strand_t *self, thrum_time_t deadlin
 /* Whether it runs on the calling strand, which could wait for it for ever. */
 bool thi_future_runs_on(const thrum_future_t *f, const thi_strand_t *self);
 
+/* How one sleeps on it. */
+thi_park_t thi_future_park(thrum_future_t *f);
+
+/* A wait for a task that runs in another process (remote.c). */
+int thi_remote_wait(thrum_future_t *f, thi_strand_t *self, thrum_time_t deadline);
+
 /* Of one that has ended. */
 int thi_future_status(const thrum_future_t *f);
 
