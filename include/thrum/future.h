@@ -76,7 +76,7 @@ THRUM_API bool thrum_future_cancel(thrum_future_t *f);
  *  waits return ECANCELED, until it ends. A pending one is cancelled.
  *  Tasks of groups that it has spawned are asked when it waits for them.
  *  @return 0 (asked, or cancelled now or before), EINVAL (NULL, or done), or ENOTSUP (a promise that is
- *  running). */
+ *  running, or a task that runs in another process). */
 THRUM_API int thrum_future_interrupt(thrum_future_t *f);
 
 THRUM_API bool thrum_future_cancelled(const thrum_future_t *f);
