@@ -136,6 +136,7 @@ struct thi_hand {
     uint32_t old_count;
     size_t usual; /* of large replies */
 
+    thrum_time_t ready_at;
     uint32_t falls; /* deaths in a row without an answer */
     thrum_time_t spawn_at;
 };

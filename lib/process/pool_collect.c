@@ -130,6 +130,7 @@ void thi_hand_look_at_phase(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *ba
     const uint32_t phase = thi_load_acquire(&hand->desk->phase);
     if (hand->state == THI_HAND_BORN && phase == THI_PHASE_READY) {
         hand->state = THI_HAND_READY;
+        hand->ready_at = thi_clock();
         pool->ready++;
         pool->spare++;
         pool->full = false;

@@ -10,6 +10,7 @@
 #define FALL_NS THRUM_MS(1)
 #define FALL_TASK_NS THRUM_MS(8) /* the longest delay after tasks that were fatal */
 #define FALL_MOST_NS THRUM_S(1)  /* and after other deaths, and failures to fork */
+#define LASTED_NS THRUM_MS(200)  /* it has not died at once */
 #define INIT_DEATHS 8u
 
 static thrum_time_t back_off(uint32_t falls, int64_t most)
@@ -126,7 +127,8 @@ static void reset(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)
 static void judge(thi_ppool_t *pool, thi_hand_t *hand, bool lost_task)
 {
     const uint32_t phase = thi_load_relaxed(&hand->desk->phase);
-    const bool blameless = hand->quits || hand->kills || hand->done != 0;
+    const bool lasted = hand->state == THI_HAND_READY && thi_clock() - hand->ready_at > LASTED_NS;
+    const bool blameless = hand->quits || hand->kills || hand->done != 0 || lasted;
     hand->falls = blameless ? 0 : hand->falls + 1;
     hand->spawn_at = back_off(hand->falls, lost_task ? FALL_TASK_NS : FALL_MOST_NS);
     if (phase == THI_PHASE_INIT && ++pool->init_deaths >= INIT_DEATHS) {
