@@ -68,6 +68,7 @@ TOPICS = {
     "coroutine_memory": ("Coroutines that wait: memory", ["bytes"]),
     "coroutine_many": ("Very many coroutines", ["seconds"]),
     "subprocess": ("Other programs", ["us"]),
+    "process": ("Process pools", ["ns_per_task", "roundtrip_us"]),
     "rwlock": ("Readers side by side", ["mops"]),
     "idle": ("Threads that wait", ["processor_us"]),
     "size": ("Sizes", ["bytes"]),

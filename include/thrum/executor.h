@@ -75,11 +75,12 @@ THRUM_API int thrum_executor_map(thrum_executor_t *ex, thrum_fn fn, void **args,
 /** Flags of a shutdown. */
 #define THRUM_WAIT 1u           /**< wait until all tasks have ended and the workers are gone */
 #define THRUM_CANCEL_PENDING 2u /**< cancel what has not started */
+#define THRUM_KILL_RUNNING 4u   /**< process pools: end what runs, too; elsewhere ENOTSUP */
 
 /** No more submits, also by its tasks; those may still spawn into groups. What was accepted still runs, unless
  *  it is to be cancelled. Again: the flags add up.
  *  @return 0; EDEADLK (THRUM_WAIT in a task of the executor: shut down, but nobody waited); ECANCELED (the
- *  wait was); EINVAL (NULL, or flags that do not exist). */
+ *  wait was); ENOTSUP (THRUM_KILL_RUNNING of tasks that cannot be killed); EINVAL (NULL, or flags that do not exist). */
 THRUM_API int thrum_executor_shutdown(thrum_executor_t *ex, unsigned flags);
 
 /** The same; waits until `deadline` only: ETIMEDOUT. */

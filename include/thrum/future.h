@@ -26,6 +26,7 @@ THRUM_BEGIN_DECLS
  *          run). No lock of the library is held: a callback may use the future and any other, add callbacks,
  *          cancel, submit, wait, and drop the last reference. The future stays valid until it has returned.
  *          Callbacks of a promise that everybody has dropped unkept are not called.
+ *          Of a task that ran in another process they are called by a thread of its pool, one after the other.
  * Waiting  A task that waits (wait, result, bytes, thrum_wait for all) for a future of its own pool that nobody
  *          has started runs that very task itself, on its own stack; it never runs another one. With a
  *          deadline, or in a thrum_wait for the first of several, it does so only if the deadline has not
@@ -75,7 +76,7 @@ THRUM_API bool thrum_future_cancel(thrum_future_t *f);
  *  waits return ECANCELED, until it ends. A pending one is cancelled.
  *  Tasks of groups that it has spawned are asked when it waits for them.
  *  @return 0 (asked, or cancelled now or before), EINVAL (NULL, or done), or ENOTSUP (a promise that is
- *  running). */
+ *  running, or a task that runs in another process). */
 THRUM_API int thrum_future_interrupt(thrum_future_t *f);
 
 THRUM_API bool thrum_future_cancelled(const thrum_future_t *f);
@@ -108,10 +109,12 @@ THRUM_API int thrum_future_result_until(thrum_future_t *f, void **value, thrum_t
  *  long as the future. @return as thrum_future_result; ENOTSUP: not a byte task. */
 THRUM_API int thrum_future_bytes(thrum_future_t *f, const void **data, size_t *size);
 
-/** Ends a running process task for real. @return 0, EINVAL, or ENOTSUP (tasks of other executors). */
+/** Ends a running process task for real, with all that it has started; it fails with ECHILD. One that has not begun is
+ *  cancelled. @return 0, EINVAL (NULL, or it has ended), or ENOTSUP (tasks of other executors). */
 THRUM_API int thrum_future_kill(thrum_future_t *f);
 
-/** After ECHILD: what ended the worker. @return 0, EINVAL, or ENOTSUP (no worker process died). */
+/** After ECHILD, or the ETIMEDOUT of a time limit: what ended the worker, a signal (and exit code 0) or an exit code
+ *  (and signal 0). @return 0, EINVAL (NULL), or ENOTSUP (no worker process died of it). */
 THRUM_API int thrum_future_cause(thrum_future_t *f, int *signal, int *exit_code);
 
 /* --- reacting ------------------------------------------------------------------------------------ */
@@ -123,7 +126,7 @@ THRUM_API int thrum_future_add_done_callback(thrum_future_t *f,
 /** Once `f` has ended, however it ended, submits `fn(f, arg, &result)` to `executor` (NULL: calls it in
  *  the strand that ended `f`); `*next` is its future. Where the executor refuses it, `*next` fails with
  *  that error; so ESHUTDOWN when it was shut down, or destroyed, by then. A chain of steps may be of any length: each is called
- *  when the one before has returned, before other callbacks of that one's future. `next` may be NULL. @return 0, EINVAL (no f or fn), or ENOMEM. */
+ *  when the one before has returned, before other callbacks of that one's future. `next` may be NULL. @return 0, EINVAL (no f or fn), ENOTSUP (a process pool), or ENOMEM. */
 THRUM_API int thrum_future_then(thrum_future_t *f, struct thrum_executor *executor,
                                 int (*fn)(thrum_future_t *done, void *arg, void **result),
                                 void *arg, thrum_future_t **next);

@@ -72,7 +72,8 @@ THRUM_API bool thrum_group_cancelled(const thrum_group_t *g);
 
 /** Calls fn for [begin, end) in pieces of `grain` (0: chosen), on the executor's workers and on the calling
  *  strand, and waits. After an error no further piece begins. No cancellation point; an executor that takes
- *  nothing leaves all of it to the caller. @return 0, the first error, or EINVAL (NULL, begin above end). */
+ *  nothing leaves all of it to the caller. @return 0, the first error, ENOTSUP (a process pool), or EINVAL (NULL,
+ *  begin above end). */
 THRUM_API int thrum_parallel_for(thrum_executor_t *ex, size_t begin, size_t end, size_t grain,
                                  int (*fn)(size_t begin, size_t end, void *arg), void *arg);
 

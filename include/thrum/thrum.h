@@ -26,6 +26,7 @@
 #include <thrum/pack.h>
 #include <thrum/pipe.h>
 #include <thrum/process.h>
+#include <thrum/process_pool.h>
 #include <thrum/queue.h>
 #include <thrum/rlock.h>
 #include <thrum/rwlock.h>

@@ -36,6 +36,7 @@ typedef enum thi_rank {
     THI_RANK_LOCALS = 5,   /* keys of strand locals */
     THI_RANK_CHECK = 6,    /* bookkeeping of the checked build */
     THI_RANK_PROGRAMS = 7, /* subprocesses */
+    THI_RANK_OFFICE = 7,   /* a process pool; never together with that */
     THI_RANK_BLOCKS = 8,   /* the depot of blocks; a map's outcome */
     THI_RANK_CREW = 9,     /* a pool's workers */
     THI_RANK_QUEUES = 10,  /* the list of FIFO queues */
@@ -455,6 +456,77 @@ int thi_signal_open(int *fd);
 void thi_signal_set(int fd, bool readable); /* changes what it was: never twice the same */
 void thi_signal_close(int fd);
 
+/* --- memory shared with children -------------------------------------------------------------------
+ * Zeroed pages, as the child sees them after a fork. Only `size` bytes of address space: memory comes with the
+ * first touch, or with claim, which fails (false) where there is none. forget gives contents back. */
+void *thi_shared_map(size_t size);
+void thi_shared_unmap(void *pages, size_t size);
+bool thi_shared_claim(void *pages, size_t size);
+void thi_shared_forget(void *pages, size_t size);
+
+/* --- families of processes: a process pool's ---------------------------------------------------------
+ *
+ *     parent --found--> spawner --bear--> worker, worker, ...
+ *
+ * The channel: messages of one size, in order, each whole or not at all, and a descriptor with it. */
+typedef struct thi_message {
+    uint32_t what;
+    uint32_t slot;
+    uint32_t generation;
+    int32_t value;  /* a process id, an exit code, an error */
+    int32_t signal; /* what ended it; 0: none */
+} thi_message_t;
+
+typedef struct thi_found {
+    int32_t pid; /* 0: this is the child */
+    int pidfd; /* the parent's: readable when the spawner has ended. The child's: the parent has */
+    int channel; /* this side's end */
+} thi_found_t;
+
+/* Forks. Both return. 0, or EAGAIN, ENOMEM, EMFILE, ENFILE, ENOSYS: there is no child. */
+int thi_family_found(thi_found_t *found);
+
+/* In the spawner, first: its own session, deaf to signals, where all orphans of the family come to. */
+void thi_family_settle(void);
+
+/* In the spawner, which has one thread: a worker. In it (pid 0) the channel and `parent` are closed, it has its own
+ * session, gathers orphans itself, hears signals as the founder did, and dies with the spawner. 0, or an error. */
+int thi_family_bear(const thi_found_t *found, int32_t *pid, int *pidfd);
+
+/* Sends; `fd` goes along unless it is below 0. 0, or an error: the other side is gone. */
+int thi_family_tell(int channel, const thi_message_t *message, int fd);
+
+/* Takes the next message, without waiting: 0, EAGAIN, or ESHUTDOWN: the other side is gone. */
+int thi_family_hear(int channel, thi_message_t *message, int *fd);
+
+/* SIGKILL. Through the descriptor, so that it reaches nobody else. */
+void thi_family_kill(int pidfd);
+
+/* Whether the process of a descriptor has ended; of one's own child, reaps it and tells how: an exit code, and a
+ * signal or 0. */
+bool thi_family_ended(int pidfd);
+bool thi_family_reap(int32_t pid, int32_t *exit_code, int32_t *signal);
+
+/* In the spawner: kills children that are not among the `n` processes, and what comes after them, until there is
+ * none, or for some time. */
+void thi_family_sweep(const int32_t *keep, size_t n);
+
+/* Kills what is left of the session of a process that has ended. */
+void thi_family_kill_session(int32_t pid);
+
+/* In a worker: at most so many bytes of data more than it has now. False: the system refuses. */
+bool thi_family_limit(size_t bytes);
+void thi_family_name(const char *name);
+_Noreturn void thi_family_leave(int status); /* without the program's exit handlers */
+void thi_family_flush(void);                 /* standard output and error */
+
+/* Ranges of addresses of code that is loaded now, in rising order: how many were stored, at most n. */
+typedef struct thi_code {
+    uintptr_t begin;
+    uintptr_t end;
+} thi_code_t;
+size_t thi_code_loaded(thi_code_t *ranges, size_t n);
+
 /* --- names for people ---------------------------------------------------------------------------- */
 
 /* Writes what stands at an address of the program or of a library: "symbol", "symbol+0x1f", or
@@ -498,6 +570,8 @@ typedef enum thi_fault {
     THI_FAULT_AT_EXIT,
     THI_FAULT_SIGNAL,
     THI_FAULT_THREAD,
+    THI_FAULT_SHARED,  /* shared memory */
+    THI_FAULT_CHANNEL, /* a channel between processes */
     THI_FAULT_PIPE,
     THI_FAULT_FORK,
     THI_FAULT_PIDFD,

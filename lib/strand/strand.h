@@ -25,6 +25,16 @@
 
 typedef struct thi_strand thi_strand_t;
 
+/* A word of several processes that ends the sleeps of a strand, too, when another process wakes it. Set by the strand
+ * itself, for one wait (hears_bells, and thi_far_near). Before each sleep it is told to listen (false: do not
+ * sleep but look again), and after it that it no longer does; on the strand, under no lock. */
+typedef struct thi_bell {
+    uint32_t *word;
+    uint32_t expected;
+    bool (*listen)(struct thi_bell *bell);
+    void (*hang_up)(struct thi_bell *bell);
+} thi_bell_t;
+
 /* What makes a strand a thread or a coroutine. */
 typedef struct thi_strand_kind {
     const char *name;
@@ -53,6 +63,9 @@ typedef struct thi_strand_kind {
 
     /* One turn of a spinning wait; NULL when spinning cannot help this kind. */
     void (*relax)(thi_strand_t *self);
+
+    /* Whether its sleep also ends when the strand's bell rings. */
+    bool hears_bells;
 
     /* Copies the name that people know it by. Any thread; the strand may be running. */
     void (*describe)(const thi_strand_t *strand, char *name, size_t size);
@@ -130,6 +143,7 @@ struct thi_strand {
     int poll_kept;
     uint32_t poll_mark;
 
+    thi_bell_t *bell; /* NULL: none */
     /* Threads: a word of several processes that ends its sleep, too, when it is not this; NULL: none. The
      * strand's own. */
     uint32_t *far_word;

@@ -1,6 +1,6 @@
 /*
- * How a thread sleeps: on its permit, by a futex; or, when it waits for descriptors, in a poll that a
- * descriptor of its own can end.
+ * How a thread sleeps: on its permit, by a futex; on a word shared with other processes besides; or, when it waits
+ * for descriptors, in a poll that a descriptor of its own can end.
  *
  * Invariants
  *   I1  `poll_signal` is written before the sleep, and the permit looked at again after it; a waker changes

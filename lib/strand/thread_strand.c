@@ -46,6 +46,7 @@ static const thi_strand_kind_t thread_kind = {
     .block = thi_thread_block,
     .wake = thi_thread_rouse,
     .passes_on = true,
+    .hears_bells = true,
     .relax = relax,
     .describe = describe,
 };

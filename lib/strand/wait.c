@@ -86,12 +86,33 @@ bool thi_wait_give_up(thi_wait_t *wait)
     return thi_cas_relaxed(&wait->claim, &claim, THI_WAIT_GAVE_UP | THI_WAIT_DONE);
 }
 
+/* What is done for the bell may itself wait, as any strand: without it. */
+THI_NOINLINE static int sleep_with_bell(thi_strand_t *self, thrum_time_t deadline)
+{
+    thi_bell_t *bell = self->bell;
+    self->bell = NULL;
+    const bool listens = bell->listen(bell);
+    self->bell = bell;
+    if (!listens)
+        return 0;
+    self->far_word = bell->word;
+    self->far_expected = bell->expected;
+    const int err = thi_strand_park(self, deadline);
+    self->far_word = NULL;
+    self->bell = NULL;
+    bell->hang_up(bell);
+    self->bell = bell;
+    return err;
+}
+
 static int sleep_once(thi_wait_t *wait, uint32_t claim, thrum_time_t deadline, bool cancellable)
 {
     if (claim != THI_WAIT_OPEN) /* I3; its DONE and its unpark are on their way */
         return thi_strand_park(wait->strand, THRUM_FOREVER);
     if (cancellable && thi_strand_cancelled(wait->strand))
         return ECANCELED;
+    if (THI_UNLIKELY(wait->strand->bell != NULL))
+        return sleep_with_bell(wait->strand, deadline);
     return thi_strand_park(wait->strand, deadline);
 }
 

@@ -59,10 +59,24 @@ static int is_bytes(void *arg, void **result)
     return ENOTSUP;
 }
 
+static unsigned char *grow(struct thrum_reply_place *place, size_t size, size_t *room)
+{
+    (void)place;
+    unsigned char *made = thi_alloc(size);
+    if (made != NULL)
+        *room = size;
+    return made;
+}
+
+static void drop(struct thrum_reply_place *place)
+{
+    thi_free(place->reply, place->room);
+}
+
 void thi_bytes_free(struct thi_bytes *bytes)
 {
-    if (bytes->reply != NULL)
-        thi_free(bytes->reply, bytes->reply_room);
+    if (bytes->place.reply != NULL)
+        drop(&bytes->place);
     thi_free(bytes, sizeof *bytes + bytes->size);
 }
 
@@ -80,6 +94,8 @@ static thrum_future_t *future_of_bytes(thrum_executor_t *ex, thrum_bytes_fn fn, 
     }
     bytes->fn = fn;
     bytes->size = size;
+    bytes->place.grow = grow;
+    bytes->place.drop = drop;
     if (size != 0)
         memcpy(bytes->in, in, size);
     future->bytes = bytes;
@@ -114,13 +130,20 @@ int thrum_future_bytes(thrum_future_t *f, const void **data, size_t *size)
     const int err = thrum_future_wait(f);
     if (err != 0)
         return err;
-    const struct thi_bytes *bytes = f->bytes;
-    if (bytes == NULL)
+    const void *reply = NULL;
+    size_t reply_size = 0;
+    if (f->remote != NULL && f->remote->kind->bytes(f->remote, &reply, &reply_size) != 0)
         return ENOTSUP;
+    if (f->remote == NULL && f->bytes == NULL)
+        return ENOTSUP;
+    if (f->remote == NULL) {
+        reply = f->bytes->place.reply;
+        reply_size = f->bytes->place.size;
+    }
     if (data != NULL)
-        *data = bytes->reply_size != 0 ? bytes->reply : NULL;
+        *data = reply_size != 0 ? reply : NULL;
     if (size != NULL)
-        *size = bytes->reply_size;
+        *size = reply_size;
     return thi_future_status(f);
 }
 
@@ -130,8 +153,10 @@ int thrum_future_bytes(thrum_future_t *f, const void **data, size_t *size)
 
 int thrum_executor_shutdown_until(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline)
 {
-    if (ex == NULL || (flags & ~(THRUM_WAIT | THRUM_CANCEL_PENDING)) != 0)
+    if (ex == NULL || (flags & ~(THRUM_WAIT | THRUM_CANCEL_PENDING | THRUM_KILL_RUNNING)) != 0)
         return EINVAL;
+    if ((flags & THRUM_KILL_RUNNING & ~ex->kind->flags) != 0)
+        return ENOTSUP;
     return ex->kind->shutdown(ex, flags, deadline);
 }
 

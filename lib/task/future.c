@@ -90,6 +90,8 @@ THI_NOINLINE static void free_future(thrum_future_t *f)
         free_callbacks(callbacks_of(word));
     if (f->bytes != NULL)
         thi_bytes_free(f->bytes);
+    if (f->remote != NULL)
+        f->remote->kind->release(f->remote);
     thi_block_give(f);
 }
 
@@ -157,11 +159,16 @@ static void call_all(struct thi_callback *list)
     }
 }
 
+static struct thi_callback *last_of(struct thi_callback *list)
+{
+    while (list->next != NULL)
+        list = list->next;
+    return list;
+}
+
 static void leave_for_later(struct thi_callback **later, struct thi_callback *list)
 {
-    struct thi_callback *last = list;
-    while (last->next != NULL)
-        last = last->next;
+    struct thi_callback *last = last_of(list);
     thrum_future_retain(last->f);
     last->keeps = true;
     last->next = *later;
@@ -209,6 +216,36 @@ void thi_future_finish(thrum_future_t *f, int error, void *value)
     f->error = error;
     f->value = error == 0 ? value : NULL;
     end(f, THI_FUTURE_DONE);
+}
+
+struct thi_callback *thi_future_finish_apart(thrum_future_t *f, int error, void *value)
+{
+    f->error = error;
+    f->value = error == 0 ? value : NULL;
+    const uint64_t word = thi_swap_acq_rel(&f->word, (uint64_t)THI_FUTURE_DONE); /* R1, as in end */
+    struct thi_callback *list = callbacks_of(word);
+    tell(f, word & FLAGS);
+    if (THI_LIKELY(list == NULL))
+        return NULL;
+    list = in_order(list, f);
+    thrum_future_retain(f);
+    last_of(list)->keeps = true;
+    return list;
+}
+
+void thi_callbacks_append(struct thi_callback **first, struct thi_callback **last,
+                          struct thi_callback *more)
+{
+    if (*first == NULL)
+        *first = more;
+    else
+        (*last)->next = more;
+    *last = last_of(more);
+}
+
+void thi_callbacks_call(struct thi_callback *list)
+{
+    call_all(list);
 }
 
 /* A promise: wins the right to end it. */
@@ -269,9 +306,13 @@ bool thrum_future_cancel(thrum_future_t *f)
 {
     if (f == NULL)
         return false;
+    bool cancelled = false;
     thrum_future_retain(f);
     /* The executor may be gone once it is cancelled; it finds that out, and counts it, by itself. */
-    const bool cancelled = thi_future_cancel(f) || thrum_future_cancelled(f);
+    if (f->remote != NULL)
+        cancelled = f->remote->kind->cancel(f->remote) || thrum_future_cancelled(f);
+    else
+        cancelled = thi_future_cancel(f) || thrum_future_cancelled(f);
     thrum_future_release(f);
     return cancelled;
 }
@@ -284,7 +325,7 @@ int thrum_future_interrupt(thrum_future_t *f)
         return 0;
     if (has_ended(load(f)))
         return EINVAL;
-    if (f->fn == NULL)
+    if (f->fn == NULL || f->remote != NULL)
         return ENOTSUP;
     thi_scope_cancel(&f->scope);
     /* Records of strands stay valid, and an unpark that comes too late does no harm. Whoever is not the
@@ -306,7 +347,11 @@ bool thrum_future_cancelled(const thrum_future_t *f)
 
 bool thrum_future_running(const thrum_future_t *f)
 {
-    return f != NULL && state_of(load(f)) == THI_FUTURE_RUNNING;
+    if (f == NULL || has_ended(load(f)))
+        return false;
+    if (f->remote != NULL)
+        return f->remote->kind->running(f->remote);
+    return state_of(load(f)) == THI_FUTURE_RUNNING;
 }
 
 bool thrum_future_done(const thrum_future_t *f)
@@ -331,7 +376,7 @@ static bool must_wait(void *arg)
     return true;
 }
 
-static thi_park_t park_on(thrum_future_t *f)
+thi_park_t thi_future_park(thrum_future_t *f)
 {
     return (thi_park_t){
         .site = &site, .key = f, .arg = f, .validate = must_wait, .cancellable = true};
@@ -376,11 +421,13 @@ THI_NOINLINE static int wait_slow(thrum_future_t *f, thrum_time_t deadline)
     thi_strand_t *self = thi_self();
     if (self == NULL)
         return ENOMEM;
+    if (f->remote != NULL)
+        return thi_remote_wait(f, self, deadline);
     if (thi_future_runs_on(f, self))
         return EDEADLK;
     if (thi_future_help(f, self, deadline) || spin(f))
         return 0;
-    thi_park_t park = park_on(f);
+    thi_park_t park = thi_future_park(f);
     const int err = thi_lot_park(&park, deadline);
     if (err != 0 && err != EAGAIN)
         return err;
@@ -425,17 +472,6 @@ int thrum_future_result_until(thrum_future_t *f, void **value, thrum_time_t dead
 int thrum_future_result(thrum_future_t *f, void **value)
 {
     return thrum_future_result_until(f, value, THRUM_FOREVER);
-}
-
-int thrum_future_kill(thrum_future_t *f)
-{
-    return f != NULL ? ENOTSUP : EINVAL;
-}
-
-int thrum_future_cause(thrum_future_t *f, int *signal, int *exit_code)
-{
-    (void)signal, (void)exit_code;
-    return f != NULL ? ENOTSUP : EINVAL;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -493,13 +529,13 @@ static int case_attempt(const thrum_case_t *c, uint32_t since)
 
 bool thi_future_enter(thrum_future_t *f, thi_wait_t *wait, thi_waiter_t *waiter, uint32_t index)
 {
-    const thi_park_t park = park_on(f);
+    const thi_park_t park = thi_future_park(f);
     return thi_lot_enter(wait, waiter, index, &park);
 }
 
 void thi_future_leave(thrum_future_t *f, thi_waiter_t *waiter)
 {
-    const thi_park_t park = park_on(f);
+    const thi_park_t park = thi_future_park(f);
     thi_lot_leave(waiter, &park);
 }
 

@@ -37,15 +37,14 @@ struct thrum_future {
     thi_scope_t scope;
 
     struct thi_bytes *bytes; /* of a byte task; NULL: it is none */
+    thi_remote_t *remote;    /* of a task that runs in another process; NULL: it does not */
 };
 
 /* A byte task: what goes in stands behind it; and the reply. */
 struct thi_bytes {
     thrum_bytes_fn fn;
     size_t size;
-    unsigned char *reply;
-    size_t reply_size;
-    size_t reply_room;
+    struct thrum_reply_place place;
     unsigned char in[];
 };
 
@@ -60,14 +59,18 @@ thi_outcome_t thi_future_run(thrum_future_t *f, thi_strand_t *self);
 /* Ends what was started. The caller has a reference. */
 void thi_future_finish(thrum_future_t *f, int error, void *value);
 
-bool thi_future_cancel(thrum_future_t *f);
-
 /* Runs it on the calling strand if it waits in the executor that the strand is a worker of; with a deadline, only
  * where nobody else can (thi_help_in_time). */
 bool thi_future_help(thrum_future_t *f, thi_strand_t *self, thrum_time_t deadline);
 
 /* Whether it runs on the calling strand, which could wait for it for ever. */
 bool thi_future_runs_on(const thrum_future_t *f, const thi_strand_t *self);
+
+/* How one sleeps on it. */
+thi_park_t thi_future_park(thrum_future_t *f);
+
+/* A wait for a task that runs in another process (remote.c). */
+int thi_remote_wait(thrum_future_t *f, thi_strand_t *self, thrum_time_t deadline);
 
 /* Of one that has ended. */
 int thi_future_status(const thrum_future_t *f);

@@ -86,6 +86,13 @@ thi_outcome_t thi_group_run(thrum_group_t *g, const thi_task_t *task, thi_strand
     return outcome;
 }
 
+void thi_group_end(thrum_group_t *g, int error)
+{
+    if (error != 0)
+        fail(g, error);
+    count_end(g, NULL);
+}
+
 void thi_group_drop(thrum_group_t *g, int error)
 {
     fail(g, error);

@@ -249,6 +249,9 @@ int thrum_executor_map(thrum_executor_t *ex, thrum_fn fn, void **args, void **re
         return EINVAL;
     if (n == 0)
         return 0;
+    const thi_map_t map = {fn, args, results, status, n, chunk < n ? chunk : n};
+    if (ex->kind->map != NULL)
+        return ex->kind->map(ex, &map, deadline);
     struct job *job = thi_alloc(sizeof *job);
     if (job == NULL)
         return ENOMEM;

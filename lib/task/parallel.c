@@ -80,6 +80,8 @@ int thrum_parallel_for(thrum_executor_t *ex, size_t begin, size_t end, size_t gr
     const size_t n = end - begin;
     if (n == 0)
         return 0;
+    if (ex->kind->foreign)
+        return ENOTSUP;
     struct loop loop = {.fn = fn, .arg = arg, .begin = begin, .n = n};
     loop.grain = grain == 0 ? grain_for(ex, n) : grain < n ? grain : n;
     thrum_future_t *helpers[HELPERS_MAX];

@@ -6,27 +6,25 @@
 #include "task/future.h"
 #include "task/group.h"
 
-struct thrum_reply_place {
-    struct thi_bytes *bytes;
-};
-
 int thrum_reply(thrum_reply_t *reply, const void *data, size_t size)
 {
     if (reply == NULL || (data == NULL && size != 0))
         return EINVAL;
-    struct thi_bytes *b = reply->bytes;
-    unsigned char *room = size > b->reply_room ? thi_alloc(size) : b->reply;
-    if (size > b->reply_room && room == NULL)
+    size_t room = reply->room;
+    unsigned char *into = reply->reply;
+    if (size > room)
+        into = reply->grow(reply, size, &room);
+    if (size > room || (into == NULL && size != 0))
         return ENOMEM;
     if (size != 0)
-        memmove(room, data, size); /* it may be a part of the reply before */
-    if (room != b->reply) {
-        if (b->reply != NULL)
-            thi_free(b->reply, b->reply_room);
-        b->reply = room;
-        b->reply_room = size;
+        memmove(into, data, size); /* it may be a part of the reply before */
+    if (into != reply->reply) {
+        if (reply->reply != NULL)
+            reply->drop(reply);
+        reply->reply = into;
+        reply->room = room;
     }
-    b->reply_size = size;
+    reply->size = size;
     return 0;
 }
 
@@ -47,8 +45,7 @@ static int call(thrum_future_t *f, void **value)
 {
     if (THI_LIKELY(f->bytes == NULL))
         return f->fn(f->arg, value);
-    thrum_reply_t reply = {f->bytes};
-    return f->bytes->fn(f->bytes->in, f->bytes->size, &reply);
+    return f->bytes->fn(f->bytes->in, f->bytes->size, &f->bytes->place);
 }
 
 thi_outcome_t thi_future_run(thrum_future_t *f, thi_strand_t *self)

@@ -58,10 +58,33 @@ void thi_midst_return(thi_strand_t *self, thi_midst_t midst);
  * THI_CANCELLED, THI_FAILED or THI_TAKEN. */
 thi_outcome_t thi_task_end(const thi_task_t *task, int error);
 
+/* Where the reply of a byte task lies. `grow` gives memory for a larger one (NULL: there is none); `drop` takes
+ * back what it gave before. */
+struct thrum_reply_place {
+    unsigned char *reply;
+    size_t size;
+    size_t room;
+    unsigned char *(*grow)(struct thrum_reply_place *place, size_t size, size_t *room);
+    void (*drop)(struct thrum_reply_place *place);
+};
+
+/* A task of the group has ended somewhere else, with that status. The group may be gone afterwards. */
+void thi_group_end(thrum_group_t *g, int error);
+
 /* ================================================================================================
  * Executors
  */
 #define THI_AS_MADE INT64_MIN /* instead of a deadline: when full, as the executor was made to do */
+
+/* The arguments of thrum_executor_map, checked. */
+typedef struct thi_map {
+    thrum_fn fn;
+    void **args;
+    void **results;
+    int *status;
+    size_t n;
+    size_t chunk; /* 0: to be chosen */
+} thi_map_t;
 
 typedef struct thi_executor_kind {
     /* Takes the task over, or runs it in the caller: 0. ESHUTDOWN, EPIPE, EAGAIN, ETIMEDOUT, ECANCELED,
@@ -90,6 +113,14 @@ typedef struct thi_executor_kind {
     void (*retain)(thrum_executor_t *ex);
     void (*release)(thrum_executor_t *ex);
 
+    /* Its tasks run in other processes: none may be a function of the library's own, with this one's memory. */
+    bool foreign;
+
+    unsigned flags; /* of a shutdown, beyond those that all executors know */
+
+    /* NULL: by tasks that share the work out among themselves. */
+    int (*map)(thrum_executor_t *ex, const thi_map_t *map, thrum_time_t deadline);
+
     size_t (*width)(const thrum_executor_t *ex); /* how many tasks can run at a time */
     int (*shutdown)(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline);
     void (*destroy)(thrum_executor_t *ex);
@@ -116,6 +147,46 @@ thrum_future_t *thi_future_of_task(thrum_executor_t *ex, thrum_fn fn, void *arg)
  * looks at the deadline, and what it runs may itself wait for something that the worker was to do next. So with a
  * deadline only where nobody else can. */
 bool thi_help_in_time(const thi_strand_t *self, thrum_time_t deadline);
+
+/* What a future is of that runs in another process. Its executor alone starts, ends and cancels it; `remote` is
+ * released with the future. Each but release is called with a reference to the future. */
+typedef struct thi_remote {
+    const struct thi_remote_kind *kind;
+} thi_remote_t;
+
+struct thi_remote_bell;
+typedef struct thi_remote_kind {
+    bool (*cancel)(thi_remote_t *remote); /* true: it is cancelled, now or before */
+    bool (*running)(thi_remote_t *remote);
+    int (*kill)(thi_remote_t *remote);
+    int (*cause)(thi_remote_t *remote, int *signal, int *exit_code);
+    int (*bytes)(thi_remote_t *remote, const void **data, size_t *size); /* it has ended */
+
+    /* A strand waits for it, from attend to leave, and looks for what has come meanwhile. `bell`, with one_more
+     * of its own, says what may wake it; false: it need not listen. */
+    void (*attend)(thi_remote_t *remote);
+    void (*look)(thi_remote_t *remote);
+    bool (*bell)(thi_remote_t *remote, struct thi_remote_bell *bell);
+    void (*leave)(thi_remote_t *remote, struct thi_remote_bell *bell);
+    void (*release)(thi_remote_t *remote);
+} thi_remote_kind_t;
+
+struct thi_remote_bell {
+    thi_bell_t bell;
+    thi_remote_t *remote;
+};
+
+void thi_future_set_remote(thrum_future_t *f, thi_remote_t *remote);
+
+/* Ends it; who waits is woken. The callbacks are the caller's to call, with the future retained until then, if
+ * there are any. */
+struct thi_callback *thi_future_finish_apart(thrum_future_t *f, int error, void *value);
+void thi_callbacks_call(struct thi_callback *list);
+void thi_callbacks_append(struct thi_callback **first, struct thi_callback **last,
+                          struct thi_callback *more);
+
+/* Pending to cancelled, and calls the callbacks. */
+bool thi_future_cancel(thrum_future_t *f);
 
 /* Was never handed out. */
 void thi_future_discard(thrum_future_t *f);

@@ -109,6 +109,8 @@ int thrum_future_then(thrum_future_t *f, thrum_executor_t *executor,
 {
     if (f == NULL || fn == NULL)
         return EINVAL;
+    if (executor != NULL && executor->kind->foreign)
+        return ENOTSUP;
     struct step *step = make_step(executor, fn, arg);
     thrum_future_t *made = step != NULL ? thi_future_of_task(NULL, run_step, step) : NULL;
     if (made == NULL) {

@@ -46,6 +46,12 @@ void thi_futex_after_fork(void)
 {
 }
 
+/* No strand of the simulation has a bell. */
+bool thi_far_near(void)
+{
+    return false;
+}
+
 /* Simulated threads share memory with nobody else. */
 int thi_far_wait(uint32_t *word, uint32_t expected, thrum_time_t deadline, uint32_t *near,
                  uint32_t near_expected)

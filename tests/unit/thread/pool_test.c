@@ -34,7 +34,7 @@ Test(pool, invalid_calls_are_refused)
     EXPECT_CALL(EINVAL, thrum_executor_submit_until(pool, NULL, NULL, PAST, &f));
     EXPECT_CALL(EINVAL, thrum_executor_submit_cost(NULL, hand_back, NULL, 0, &f));
     EXPECT_CALL(EINVAL, thrum_executor_shutdown(NULL, 0));
-    EXPECT_CALL(EINVAL, thrum_executor_shutdown(pool, 4));
+    EXPECT_CALL(EINVAL, thrum_executor_shutdown(pool, 8));
     EXPECT_CALL(EINVAL, thrum_executor_shutdown_until(pool, 8, PAST));
     cr_expect_null(f);
     thrum_executor_stats(pool, NULL);

@@ -1,0 +1,396 @@
+/*
+ * Workers as the parent sees them. Only the service thread calls what is in here.
+ */
+#include <signal.h>
+
+#include "process/pool.h"
+
+#define WINDOW_FIRST 4u
+#define FALLS_FREE 3u /* so many deaths in a row cost no time */
+#define FALL_NS THRUM_MS(1)
+#define FALL_TASK_NS THRUM_MS(8) /* the longest delay after tasks that were fatal */
+#define FALL_MOST_NS THRUM_S(1)  /* and after other deaths, and failures to fork */
+#define LASTED_NS THRUM_MS(200)  /* it has not died at once */
+#define INIT_DEATHS 8u
+
+static thrum_time_t back_off(uint32_t falls, int64_t most)
+{
+    if (falls <= FALLS_FREE)
+        return 0;
+    const uint32_t doublings = falls - FALLS_FREE - 1 < 20 ? falls - FALLS_FREE - 1 : 20;
+    const int64_t delay = FALL_NS << doublings;
+    return thi_clock() + (delay < most ? delay : most);
+}
+
+void thi_hand_quit(thi_ppool_t *pool, thi_hand_t *hand)
+{
+    (void)pool;
+    if (hand->quits)
+        return;
+    hand->quits = true;
+    thi_store_release(&hand->desk->quit, 1u);
+    if (thi_desk_must_wake(hand->desk))
+        thi_desk_wake(hand->desk);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Deaths
+ */
+
+void thi_hand_crashed(thi_ppool_t *pool, thi_job_t *job, thi_batch_t *batch)
+{
+    const bool by_itself = job->doom == THI_DOOM_NONE;
+    const thrum_crash_t policy = by_itself ? pool->config.on_crash : THRUM_CRASH_FAIL;
+    if (policy == THRUM_CRASH_RETRY && job->tries < pool->config.retries &&
+        job->kind != THI_REQUEST_CHUNK) {
+        job->tries++;
+        thi_queue_put_first(pool, job);
+        return;
+    }
+    if (policy == THRUM_CRASH_BREAK) {
+        thi_store_release(&pool->broken, 1u);
+        thi_store_release(&pool->closing, 1u);
+    }
+    job->died = true;
+    (void)thi_batch_add(batch, job, job->doom == THI_DOOM_LATE ? ETIMEDOUT : ECHILD);
+}
+
+/* What it had not begun goes back to the head of the queue, in order; what it had begun is lost. */
+static bool give_back(thi_ppool_t *pool, thi_hand_t *hand, int32_t signal, int32_t exit_code,
+                      thi_batch_t *batch)
+{
+    bool any_lost = false;
+    for (uint32_t seq = hand->tail; seq != hand->oldest;) {
+        thi_job_t *job = hand->jobs[--seq % THI_DESK_SLOTS];
+        if (job == NULL)
+            continue;
+        const uint32_t claim = thi_load_acquire(&hand->desk->requests[seq % THI_DESK_SLOTS].claim);
+        const bool lost = (claim & THI_CLAIM_STATE) != THI_CLAIM_READY;
+        if (lost && thi_batch_full(batch)) {
+            batch->more = true;
+            return any_lost;
+        }
+        thi_hand_retire(pool, hand, seq);
+        any_lost = any_lost || lost;
+        if (!lost) {
+            thi_queue_put_first(pool, job);
+            continue;
+        }
+        job->signal = (uint8_t)signal;
+        job->exit_code = (int16_t)exit_code;
+        thi_hand_crashed(pool, job, batch);
+    }
+    return any_lost;
+}
+
+static void reset_desk(thi_desk_t *desk)
+{
+    thi_store_relaxed(&desk->posted, 0u);
+    thi_store_relaxed(&desk->quit, 0u);
+    thi_store_relaxed(&desk->responses, 0u);
+    thi_store_relaxed(&desk->grant, (uint64_t)0);
+    thi_store_relaxed(&desk->news, (uint64_t)0);
+    thi_store_relaxed(&desk->asleep, 0u);
+    thi_store_relaxed(&desk->phase, THI_PHASE_NEW);
+    thi_store_relaxed(&desk->taken, 0u);
+    thi_store_relaxed(&desk->wanted, (uint64_t)0);
+    thi_store_relaxed(&desk->begun_at, (thrum_time_t)0);
+}
+
+static void reset(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)
+{
+    if (hand->state == THI_HAND_READY) {
+        pool->ready--;
+        pool->spare--;
+    }
+    hand->state = THI_HAND_NONE;
+    if (hand->pidfd >= 0)
+        (void)thi_fd_close(hand->pidfd);
+    hand->pidfd = -1;
+    hand->pid = 0;
+    hand->quits = hand->kills = hand->rotten = false;
+    hand->tail = hand->shown = hand->oldest = hand->life = 0;
+    thi_store_relaxed(&hand->answers, 0u);
+    thi_store_relaxed(&hand->notes, 0u);
+    hand->done = 0;
+    hand->window = WINDOW_FIRST;
+    if (hand->grant != NULL)
+        thi_batch_drop(batch, hand->grant);
+    hand->grant = NULL;
+    while (hand->old_count != 0)
+        thi_batch_drop(batch, hand->old_grants[--hand->old_count]);
+    hand->usual = 0;
+    reset_desk(hand->desk);
+}
+
+/* When it may come again. */
+static void judge(thi_ppool_t *pool, thi_hand_t *hand, bool lost_task)
+{
+    const uint32_t phase = thi_load_relaxed(&hand->desk->phase);
+    const bool lasted = hand->state == THI_HAND_READY && thi_clock() - hand->ready_at > LASTED_NS;
+    const bool blameless = hand->quits || hand->kills || hand->done != 0 || lasted;
+    hand->falls = blameless ? 0 : hand->falls + 1;
+    hand->spawn_at = back_off(hand->falls, lost_task ? FALL_TASK_NS : FALL_MOST_NS);
+    if (phase == THI_PHASE_INIT && ++pool->init_deaths >= INIT_DEATHS) {
+        thi_store_release(&pool->broken, 1u);
+        thi_store_release(&pool->closing, 1u);
+    }
+}
+
+/* All that it has said first. */
+static void collect_all(thi_ppool_t *pool, thi_hand_t *hand)
+{
+    bool more = true;
+    while (more) {
+        thi_batch_t batch;
+        thi_batch_begin(&batch);
+        thi_ppool_lock(pool);
+        thi_hand_collect(pool, hand, &batch);
+        more = thi_batch_full(&batch) && !hand->rotten;
+        thi_ppool_unlock(pool);
+        batch.wants = NULL;
+        thi_batch_done(pool, &batch);
+    }
+}
+
+static void bury(thi_ppool_t *pool, thi_hand_t *hand, int32_t signal, int32_t exit_code)
+{
+    bool more = true;
+    bool lost_task = false;
+    collect_all(pool, hand);
+    while (more) {
+        thi_batch_t batch;
+        thi_batch_begin(&batch);
+        thi_ppool_lock(pool);
+        lost_task = give_back(pool, hand, signal, exit_code, &batch) || lost_task;
+        more = batch.more;
+        if (!more) {
+            judge(pool, hand, lost_task);
+            reset(pool, hand, &batch);
+        }
+        thi_ppool_unlock(pool);
+        thi_batch_done(pool, &batch);
+    }
+    (void)thi_ppool_drain(pool); /* what it had not begun goes on, or, of a broken pool, fails */
+    thi_hall_ring(pool->hall);   /* it may have died when it was about to */
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The spawner
+ */
+
+int thi_ppool_found(thi_ppool_t *pool)
+{
+    thi_family_flush();
+    const int err = thi_family_found(&pool->family);
+    if (err != 0)
+        return err;
+    if (pool->family.pid == 0)
+        thi_ppool_spawn(pool, &pool->family);
+    pool->has_family = true;
+    return 0;
+}
+
+static void let_go(thi_ppool_t *pool)
+{
+    int32_t code = 0;
+    int32_t signal = 0;
+    (void)thi_family_reap(pool->family.pid, &code, &signal);
+    (void)thi_fd_close(pool->family.channel);
+    (void)thi_fd_close(pool->family.pidfd);
+    pool->has_family = false;
+}
+
+void thi_hands_dismiss(thi_ppool_t *pool)
+{
+    const thi_message_t order = {.what = THI_SAY_QUIT};
+    (void)thi_family_tell(pool->family.channel, &order, -1);
+    while (!thi_family_ended(pool->family.pidfd))
+        thi_nap(200);
+    let_go(pool);
+}
+
+/* The system kills them with their parent. */
+static void await_end(const thi_hand_t *hand)
+{
+    while (hand->pidfd >= 0 && !thi_family_ended(hand->pidfd)) {
+        thi_family_kill(hand->pidfd);
+        thi_nap(200);
+    }
+}
+
+void thi_hands_lost(thi_ppool_t *pool)
+{
+    while (!thi_family_ended(pool->family.pidfd))
+        thi_nap(200); /* it has closed the channel on its way out */
+    let_go(pool);
+    if (pool->told_to_quit)
+        return;
+    thi_nap(2000); /* for a worker that we have not heard of */
+    for (size_t i = 0; i < pool->workers; i++) {
+        thi_hand_t *hand = &pool->hands[i];
+        if (hand->state == THI_HAND_NONE)
+            continue;
+        await_end(hand);
+        if (hand->pid != 0)
+            thi_family_kill_session(hand->pid);
+        bury(pool, hand, SIGKILL, 0);
+        hand->spawn_at = 0;
+    }
+    pool->found_at = back_off(++pool->spawner_deaths, FALL_MOST_NS);
+}
+
+static void hear(thi_ppool_t *pool, const thi_message_t *message, int fd)
+{
+    thi_hand_t *hand = message->slot < pool->workers ? &pool->hands[message->slot] : NULL;
+    const bool current =
+        hand != NULL && hand->state != THI_HAND_NONE && hand->generation == message->generation;
+    if (current && message->what == THI_SAY_BORN) {
+        thi_batch_t batch;
+        thi_batch_begin(&batch);
+        thi_ppool_lock(pool);
+        hand->state = THI_HAND_BORN;
+        hand->pid = message->value;
+        hand->pidfd = fd;
+        thi_hand_look_at_phase(pool, hand, &batch);
+        thi_ppool_dispatch(pool, &batch);
+        thi_ppool_unlock(pool);
+        thi_batch_done(pool, &batch);
+        return;
+    }
+    if (fd >= 0)
+        (void)thi_fd_close(fd);
+    if (current && message->what == THI_SAY_DIED) {
+        pool->spawner_deaths = 0;
+        bury(pool, hand, message->signal, message->value);
+    } else if (current && message->what == THI_SAY_FAILED) {
+        thi_ppool_lock(pool);
+        hand->state = THI_HAND_NONE;
+        hand->falls++;
+        hand->spawn_at = back_off(hand->falls + FALLS_FREE, FALL_MOST_NS);
+        thi_ppool_unlock(pool);
+    }
+}
+
+void thi_hands_hear(thi_ppool_t *pool)
+{
+    thi_message_t message;
+    int fd = -1;
+    int err = 0;
+    while (pool->has_family && (err = thi_family_hear(pool->family.channel, &message, &fd)) == 0)
+        hear(pool, &message, fd);
+    if (pool->has_family && err != EAGAIN)
+        thi_hands_lost(pool);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Looking after them
+ */
+
+static bool is_needed(const thi_ppool_t *pool)
+{
+    if (thi_load_relaxed(&pool->broken) != 0)
+        return false;
+    return thi_load_relaxed(&pool->closing) == 0 || pool->queued != 0;
+}
+
+/* Under the lock: what this one is to be told. */
+static bool order_for(thi_ppool_t *pool, thi_hand_t *hand, thi_message_t *order,
+                      thrum_time_t *deadline)
+{
+    const bool needed = is_needed(pool);
+    const bool known = hand->state == THI_HAND_BORN || hand->state == THI_HAND_READY;
+    if (known && hand->kills && !hand->killed) {
+        hand->killed = true;
+        *order = (thi_message_t){THI_SAY_KILL, hand->index, hand->generation, 0, 0};
+        return true;
+    }
+    if (known && !needed && hand->active == 0)
+        thi_hand_quit(pool, hand);
+    if (hand->state != THI_HAND_NONE || !needed)
+        return false;
+    if (hand->spawn_at > thi_clock()) {
+        *deadline = hand->spawn_at < *deadline ? hand->spawn_at : *deadline;
+        return false;
+    }
+    hand->state = THI_HAND_ASKED;
+    hand->killed = false;
+    pool->restarted += hand->generation != 0;
+    hand->generation++;
+    *order = (thi_message_t){THI_SAY_SPAWN, hand->index, hand->generation, 0, 0};
+    return true;
+}
+
+static thrum_time_t tend_family(thi_ppool_t *pool)
+{
+    if (pool->found_at > thi_clock())
+        return pool->found_at;
+    const int err = thi_ppool_found(pool);
+    if (err == 0)
+        return 0;
+    pool->found_at = back_off(++pool->spawner_deaths + FALLS_FREE, FALL_MOST_NS);
+    return pool->found_at;
+}
+
+thrum_time_t thi_hands_tend(thi_ppool_t *pool)
+{
+    thrum_time_t deadline = THRUM_FOREVER;
+    if (!pool->has_family && is_needed(pool))
+        deadline = tend_family(pool);
+    for (size_t i = 0; pool->has_family && i < pool->workers; i++) {
+        thi_message_t order;
+        thi_ppool_lock(pool);
+        const bool has_order = order_for(pool, &pool->hands[i], &order, &deadline);
+        thi_ppool_unlock(pool);
+        if (has_order)
+            (void)thi_family_tell(pool->family.channel, &order, -1);
+    }
+    return deadline;
+}
+
+/* When a time limit has to be looked at next. */
+thrum_time_t thi_hands_check_time(thi_ppool_t *pool)
+{
+    thrum_time_t deadline = THRUM_FOREVER;
+    const int64_t limit = pool->config.task_timeout;
+    if (limit <= 0)
+        return THRUM_FOREVER;
+    const thrum_time_t now = thi_clock();
+    thi_ppool_lock(pool);
+    for (size_t i = 0; i < pool->workers; i++) {
+        thi_hand_t *hand = &pool->hands[i];
+        if (hand->state != THI_HAND_READY || hand->active == 0 || hand->kills)
+            continue;
+        const thrum_time_t begun = thi_load_acquire(&hand->desk->begun_at);
+        const thrum_time_t until = begun != 0 ? begun + limit : now + limit;
+        bool late = false;
+        for (uint32_t seq = hand->oldest; until <= now && !late && seq != hand->tail; seq++)
+            late = thi_hand_condemn(hand, seq, THI_DOOM_LATE);
+        if (!late)
+            deadline = until < deadline ? until : deadline;
+    }
+    if (deadline == THRUM_FOREVER && pool->queued + pool->posted != 0)
+        deadline = now + limit; /* it will begin */
+    pool->idle_timer = deadline == THRUM_FOREVER;
+    thi_ppool_unlock(pool);
+    return deadline;
+}
+
+bool thi_ppool_is_over(thi_ppool_t *pool)
+{
+    if (thi_load_acquire(&pool->closing) == 0)
+        return false;
+    thi_ppool_lock(pool);
+    bool over = pool->queued == 0 && pool->posted == 0 && pool->ending == 0;
+    for (size_t i = 0; over && i < pool->workers; i++)
+        over = pool->hands[i].state == THI_HAND_NONE;
+    thi_ppool_unlock(pool);
+    if (!over || !pool->has_family)
+        return over;
+    if (!pool->told_to_quit) {
+        const thi_message_t order = {.what = THI_SAY_QUIT};
+        pool->told_to_quit = true;
+        (void)thi_family_tell(pool->family.channel, &order, -1);
+    }
+    return false;
+}

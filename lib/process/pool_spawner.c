@@ -1,0 +1,149 @@
+/*
+ * The spawner: one thread that forks workers, says how they ended, and kills what they leave behind. It does
+ * nothing by itself but end when the parent has.
+ */
+#include "process/pool.h"
+
+typedef struct spawner {
+    thi_ppool_t *pool;
+    thi_found_t *found;
+    struct {
+        int32_t pid; /* 0: none */
+        int pidfd;
+        uint32_t generation;
+    } * workers;
+    int32_t *pids; /* to be kept by a sweep */
+    thi_polled_t *polled;
+    bool quits;
+} spawner_t;
+
+static void tell(const spawner_t *s, thi_message_t message, int fd)
+{
+    (void)thi_family_tell(s->found->channel, &message, fd);
+}
+
+static void spawn(spawner_t *s, uint32_t slot, uint32_t generation)
+{
+    int32_t pid = 0;
+    int pidfd = -1;
+    const int err = thi_family_bear(s->found, &pid, &pidfd);
+    if (err != 0) {
+        tell(s, (thi_message_t){THI_SAY_FAILED, slot, generation, err, 0}, -1);
+        return;
+    }
+    if (pid == 0) {
+        for (size_t i = 0; i < s->pool->workers; i++)
+            if (s->workers[i].pid != 0)
+                (void)thi_fd_close(s->workers[i].pidfd);
+        thi_ppool_work(s->pool, slot);
+    }
+    s->workers[slot].pid = pid;
+    s->workers[slot].pidfd = pidfd;
+    s->workers[slot].generation = generation;
+    tell(s, (thi_message_t){THI_SAY_BORN, slot, generation, pid, 0}, pidfd);
+}
+
+static bool is_worker(const spawner_t *s, uint32_t slot, uint32_t generation)
+{
+    return slot < s->pool->workers && s->workers[slot].pid != 0 &&
+           s->workers[slot].generation == generation;
+}
+
+static void obey(spawner_t *s, const thi_message_t *order)
+{
+    if (order->what == THI_SAY_SPAWN && order->slot < s->pool->workers &&
+        s->workers[order->slot].pid == 0)
+        spawn(s, order->slot, order->generation);
+    else if (order->what == THI_SAY_KILL && is_worker(s, order->slot, order->generation))
+        thi_family_kill(s->workers[order->slot].pidfd);
+    else if (order->what == THI_SAY_QUIT)
+        s->quits = true;
+}
+
+static size_t living(const spawner_t *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->pool->workers; i++)
+        if (s->workers[i].pid != 0)
+            s->pids[n++] = s->workers[i].pid;
+    return n;
+}
+
+static void bury(spawner_t *s, uint32_t slot)
+{
+    thi_message_t message = {THI_SAY_DIED, slot, s->workers[slot].generation, 0, 0};
+    if (!thi_family_reap(s->workers[slot].pid, &message.value, &message.signal))
+        return;
+    (void)thi_fd_close(s->workers[slot].pidfd);
+    s->workers[slot].pid = 0;
+    thi_family_sweep(s->pids, living(s));
+    tell(s, message, -1);
+}
+
+/* The parent is gone: so is everybody else. */
+_Noreturn static void end_family(spawner_t *s)
+{
+    for (size_t i = 0; i < s->pool->workers; i++)
+        if (s->workers[i].pid != 0)
+            thi_family_kill(s->workers[i].pidfd);
+    thi_family_sweep(NULL, 0);
+    thi_family_leave(0);
+}
+
+static void hear(spawner_t *s)
+{
+    thi_message_t order;
+    int err = 0;
+    while ((err = thi_family_hear(s->found->channel, &order, NULL)) == 0)
+        obey(s, &order);
+    if (err != EAGAIN)
+        end_family(s);
+}
+
+static void wait_for_something(spawner_t *s)
+{
+    size_t n = 0;
+    s->polled[n++] = (thi_polled_t){s->found->channel, THI_POLL_IN, 0};
+    s->polled[n++] = (thi_polled_t){s->found->pidfd, THI_POLL_IN, 0};
+    for (size_t i = 0; i < s->pool->workers; i++)
+        if (s->workers[i].pid != 0)
+            s->polled[n++] = (thi_polled_t){s->workers[i].pidfd, THI_POLL_IN, 0};
+    (void)thi_poll(s->polled, n, THRUM_FOREVER);
+}
+
+static bool has_ended(const spawner_t *s, uint32_t slot)
+{
+    for (size_t i = 2; i < s->pool->workers + 2; i++)
+        if (s->polled[i].ready != 0 && s->polled[i].fd == s->workers[slot].pidfd)
+            return true;
+    return false;
+}
+
+static void turn(spawner_t *s)
+{
+    for (size_t i = 0; i < s->pool->workers + 2; i++)
+        s->polled[i].ready = 0;
+    wait_for_something(s);
+    if (s->polled[1].ready != 0)
+        end_family(s);
+    for (uint32_t i = 0; i < s->pool->workers; i++)
+        if (s->workers[i].pid != 0 && has_ended(s, i))
+            bury(s, i);
+    hear(s);
+}
+
+void thi_ppool_spawn(thi_ppool_t *pool, thi_found_t *found)
+{
+    spawner_t s = {.pool = pool, .found = found};
+    s.workers = thi_alloc(pool->workers * sizeof *s.workers);
+    s.pids = thi_alloc(pool->workers * sizeof *s.pids);
+    s.polled = thi_alloc((pool->workers + 2) * sizeof *s.polled);
+    thi_family_settle();
+    thi_family_name("thrum-spawner");
+    if (s.workers == NULL || s.pids == NULL || s.polled == NULL)
+        thi_family_leave(1);
+    while (!s.quits || living(&s) != 0)
+        turn(&s);
+    thi_family_sweep(NULL, 0);
+    thi_family_leave(0);
+}
