@@ -41,6 +41,7 @@ static int square(void *arg, void **result)
     volatile uintptr_t sum = 0;
     for (uintptr_t i = 0; i < 20 * n; i++) /* some work */
         sum += i;
+    (void)sum;
     *result = (void *)(n * n);
     return 0;
 }

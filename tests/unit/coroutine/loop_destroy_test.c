@@ -106,7 +106,7 @@ Test(loop_destroy, destroying_it_cancels_whom_its_coroutines_have_resumed)
     thrum_coro_t *cos[3];
     EXPECT_CALL(0, thrum_loop_create(&loop, NULL));
     for (int i = 0; i < 3; i++)
-        EXPECT_CALL(0, thrum_loop_go(loop, &cos[i], fns[i], "abc" + i, NULL));
+        EXPECT_CALL(0, thrum_loop_go(loop, &cos[i], fns[i], &"abc"[i], NULL));
     EXPECT_CALL(0, thrum_loop_go(loop, NULL, stop_the_loop, NULL, NULL));
     EXPECT_CALL(ECANCELED, thrum_loop_run(loop));
     thrum_loop_destroy(loop);
