@@ -12,6 +12,7 @@ typedef struct field {
     const char *next; /* where the format goes on */
     char code;
     bool big;     /* the most significant byte first */
+    size_t width; /* bytes of one */
     size_t count; /* of a string its bytes, else how many of them there are */
 } field_t;
 
@@ -51,6 +52,7 @@ static size_t width_of(char code)
 
 static int begin(field_t *field, const char *format)
 {
+    *field = (field_t){.next = "", .width = 1};
     if (format == NULL)
         return EINVAL;
     switch (*format) {
@@ -86,10 +88,14 @@ static int next(field_t *field)
             return EINVAL;
         count = count * 10 + digit;
     }
+    const size_t width = width_of(*at);
+    if (width == 0)
+        return EINVAL;
     field->code = *at;
+    field->width = width;
     field->count = count;
     field->next = at + 1;
-    return width_of(*at) != 0 ? 0 : EINVAL;
+    return 0;
 }
 
 int thrum_pack_size(const char *format, size_t *size)
@@ -98,10 +104,9 @@ int thrum_pack_size(const char *format, size_t *size)
     size_t sum = 0;
     int err = begin(&field, format);
     while (err == 0 && (err = next(&field)) == 0) {
-        const size_t width = width_of(field.code);
-        if (field.count > (SIZE_MAX - sum) / width)
+        if (field.count > (SIZE_MAX - sum) / field.width)
             return EINVAL;
-        sum += field.count * width;
+        sum += field.count * field.width;
     }
     if (err != ENODATA || size == NULL)
         return EINVAL;
@@ -208,7 +213,7 @@ static void give_bits(char code, uint64_t bits, void *to)
 /* `at` NULL: only looks whether everything fits. */
 static int pack_field(const field_t *field, unsigned char *at, va_list *args)
 {
-    const size_t width = width_of(field->code);
+    const size_t width = field->width;
     if (field->code == 'x') {
         if (at != NULL && field->count != 0)
             memset(at, 0, field->count);
@@ -239,7 +244,7 @@ static int pack_all(const char *format, unsigned char *at, va_list *args)
     while (err == 0 && (err = next(&field)) == 0) {
         err = pack_field(&field, at, args);
         if (at != NULL)
-            at += field.count * width_of(field.code);
+            at += field.count * field.width;
     }
     return err == ENODATA ? 0 : err;
 }
@@ -272,7 +277,7 @@ int thrum_pack(void *buf, size_t size, size_t *packed, const char *format, ...)
 
 static void unpack_field(const field_t *field, const unsigned char *at, va_list *args)
 {
-    const size_t width = width_of(field->code);
+    const size_t width = field->width;
     if (field->code == 'x')
         return;
     if (field->code == 's') {
@@ -285,12 +290,20 @@ static void unpack_field(const field_t *field, const unsigned char *at, va_list 
         give_bits(field->code, load(at + i * width, width, field->big), va_arg(*args, void *));
 }
 
+static void unpack_all(const char *format, const unsigned char *at, va_list *args)
+{
+    field_t field;
+    (void)begin(&field, format);
+    while (next(&field) == 0) {
+        unpack_field(&field, at, args);
+        at += field.count * field.width;
+    }
+}
+
 int thrum_unpack(const void *data, size_t size, size_t *used, const char *format, ...)
 {
     size_t needed = 0;
-    field_t field;
     va_list args;
-    const unsigned char *at = data;
     const int err = thrum_pack_size(format, &needed);
     if (err != 0)
         return err;
@@ -298,13 +311,11 @@ int thrum_unpack(const void *data, size_t size, size_t *used, const char *format
         return EMSGSIZE;
     if (data == NULL && needed != 0)
         return EINVAL;
-    va_start(args, format);
-    (void)begin(&field, format);
-    while (next(&field) == 0) {
-        unpack_field(&field, at, &args);
-        at += field.count * width_of(field.code);
+    if (data != NULL) {
+        va_start(args, format);
+        unpack_all(format, data, &args);
+        va_end(args);
     }
-    va_end(args);
     if (used != NULL)
         *used = needed;
     return 0;

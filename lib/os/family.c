@@ -343,9 +343,9 @@ void thi_family_sweep(const int32_t *keep, size_t n)
     (void)keep, (void)n;
 }
 
-void thi_family_kill_session(int32_t pid)
+void thi_family_kill_session(int32_t session)
 {
-    (void)pid;
+    (void)session;
 }
 
 void thi_family_name(const char *name)

@@ -512,7 +512,7 @@ bool thi_family_reap(int32_t pid, int32_t *exit_code, int32_t *signal);
 void thi_family_sweep(const int32_t *keep, size_t n);
 
 /* Kills what is left of the session of a process that has ended. */
-void thi_family_kill_session(int32_t pid);
+void thi_family_kill_session(int32_t session);
 
 /* In a worker: at most so many bytes of data more than it has now. False: the system refuses. */
 bool thi_family_limit(size_t bytes);
