@@ -63,7 +63,7 @@ static int create(thrum_shared_t **arena, const char *name, size_t size, size_t 
     int fd = -1;
     thrum_shared_t *made = NULL;
     if (name != NULL)
-        strcat(link, name);
+        thi_arena_link_to(link, name);
     int err = thi_segment_create(link, &fd);
     if (err != 0)
         return err;
@@ -152,7 +152,8 @@ int thrum_shared_open(thrum_shared_t **arena, const char *name)
     if (arena == NULL || !is_arenas_name(name))
         return EINVAL;
     int fd = -1;
-    int err = thi_segment_find(strcat(link, name), is_ready, NULL, &fd);
+    thi_arena_link_to(link, name);
+    int err = thi_segment_find(link, is_ready, NULL, &fd);
     if (err != 0)
         return err;
     err = examine(fd, &max);

@@ -5,6 +5,8 @@
  * The heap in a segment: blocks one after the other, from THI_HEAP_FIRST to `end`.
  */
 
+#include <string.h>
+
 #include "process/process.h"
 
 #define THI_HEAP_BINS 320u
@@ -90,6 +92,12 @@ thi_heap_t *thi_arena_look(int fd, size_t page, int *err);
 
 /* What the system calls the segment of an arena with that name. */
 #define THI_ARENA_LINK "thrum-shared:"
+
+/* Behind THI_ARENA_LINK; `link` has room for it, and zeros. */
+static inline void thi_arena_link_to(char *link, const char *name)
+{
+    memcpy(link + sizeof THI_ARENA_LINK - 1, name, strnlen(name, THRUM_SHARED_NAME_MAX));
+}
 
 /* A named arena that nobody can find yet, and then: it is READY, or EEXIST; EAGAIN: it has been withdrawn for
  * one that was there before, and has gone meanwhile. */

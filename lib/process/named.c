@@ -116,7 +116,7 @@ int thi_arena_claim(thrum_shared_t *arena)
         err = thi_guard_lock(&heap->claim, THRUM_FOREVER);
     if (err != 0)
         return err;
-    strcat(link, heap->name);
+    thi_arena_link_to(link, heap->name);
     heap->claimant = (uint32_t)thi_thread_native_id();
     heap->claimed_at = thi_clock();
     thi_store_seq_cst(&heap->magic,

@@ -62,7 +62,7 @@ static int add(const thrum_shared_t *arena, uint64_t *slot, const char *name, ui
         return ENOMEM;
     entry_t *entry = entry_at(heap, made);
     *entry = (entry_t){.what = what};
-    strcpy(entry->name, name);
+    memcpy(entry->name, name, strlen(name) + 1);
     thi_death_point("names: entry complete");
     thi_store_release(slot, made); /* R1: release; for who has the guard after a death */
     thi_death_point("names: entry linked");

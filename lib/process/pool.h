@@ -219,7 +219,7 @@ void thi_ppool_kick(thi_ppool_t *pool); /* the service thread looks again */
 
 /* pool_job.c */
 extern const thi_remote_kind_t thi_job_remote;
-thi_job_t *thi_job_make(thi_ppool_t *pool, uint32_t kind, size_t room);
+thi_job_t *thi_job_make(thi_ppool_t *pool, uint32_t kind, size_t tail);
 void thi_job_unref(thi_job_t *job);
 void thi_job_end(thi_end_t *end); /* the pool's reference goes */
 void thi_ppool_later(thi_ppool_t *pool, struct thi_callback *list);
