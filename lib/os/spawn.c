@@ -10,7 +10,7 @@
  *   signals      all are blocked when it begins, so that no handler of the program runs in it; what is
  *                not the default becomes so; then they are let through
  *   group, directory
- *   descriptors  1  those that stand where another is to go are lifted above all places
+ *   descriptors  1  those that stand where another is to go are lifted to where none is to go
  *                2  from 3 on all are marked to be closed by the execution
  *                3  each goes to its place, which takes the mark away
  *   execution    of the first of the paths that there is. An error of any step is left in the parent's memory
@@ -115,18 +115,26 @@ BARE static bool is_place(const thi_exec_t *exec, int fd)
     return false;
 }
 
+/* Not above all places: there need not be any numbers. A copy that comes to lie in a place is replaced there later,
+ * and keeps the next one from it. */
+BARE static long copy_beside(const thi_exec_t *exec, int fd)
+{
+    long copy = 2;
+    do
+        copy = syscall(SYS_fcntl, (long)fd, F_DUPFD_CLOEXEC, copy + 1);
+    while (copy >= 0 && is_place(exec, (int)copy));
+    return copy;
+}
+
 BARE static int lift(const thi_exec_t *exec)
 {
-    int above = 3;
-    for (size_t i = 0; i < exec->fd_count; i++)
-        above = exec->fds[i].to >= above ? exec->fds[i].to + 1 : above;
     for (size_t i = 0; i < exec->fd_count; i++) {
         thi_exec_fd_t *fd = &exec->fds[i];
         if (fd->from == fd->to || !is_place(exec, fd->from))
             continue;
-        const long lifted = syscall(SYS_fcntl, (long)fd->from, F_DUPFD_CLOEXEC, (long)above);
+        const long lifted = copy_beside(exec, fd->from);
         if (lifted < 0)
-            return errno;
+            return errno == EINVAL ? EMFILE : errno; /* the last number was a place */
         fd->from = (int)lifted;
     }
     return 0;

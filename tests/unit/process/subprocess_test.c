@@ -1,3 +1,5 @@
+#include <sys/resource.h>
+
 #include "process/programs.h"
 
 TestSuite(subprocess, .timeout = 60);
@@ -430,6 +432,45 @@ Test(subprocess, descriptors_are_passed_to_any_number)
     thrum_output_free(&output);
     for (int i = 0; i < N; i++)
         close(places[i][0]);
+}
+
+/* With so many places there is no number above all of them, and some of those below are places, too. */
+Test(subprocess, descriptors_are_passed_to_the_last_number_there_is)
+{
+    struct rlimit limit;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 256;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    const int fd = file_with("text\n");
+    cr_assert(dup2(fd, 255) == 255 && dup2(fd, 200) == 200);
+    thrum_descriptor_t pass[] = {{255, 200}, {200, 255}, {fd, 3}, {fd, 4}, {fd, 5}};
+    thrum_subprocess_config_t config = piped();
+    config.pass = pass;
+    config.pass_count = sizeof pass / sizeof *pass;
+    EXPECT_HEARD("text\n",
+                 "cat /proc/self/fd/200 && test -e /proc/$$/fd/255 && test -e /proc/$$/fd/5",
+                 &config);
+    pass[4].as = 256; /* there is no such number */
+    fail_to_spawn(EBADF, "true", &config);
+    pass[4].as = INT_MAX;
+    fail_to_spawn(EBADF, "true", &config);
+    /* Each of the two is lifted out of the other's way, which takes two free numbers. */
+    int taken[256];
+    int count = 0;
+    config = (thrum_subprocess_config_t)THRUM_SUBPROCESS_CONFIG_INIT;
+    config.pass = pass;
+    config.pass_count = 2;
+    while (count < 256 && (taken[count] = dup(fd)) >= 0)
+        count++;
+    close(taken[--count]);
+    EXPECT_CALL(EMFILE, thrum_subprocess_spawn(NULL, true_argv, &config));
+    close(taken[--count]);
+    EXPECT_CALL(0, thrum_subprocess_spawn(NULL, true_argv, &config));
+    while (count > 0)
+        close(taken[--count]);
+    close(200);
+    close(255);
+    close(fd);
 }
 
 static void inherit_none(void)
