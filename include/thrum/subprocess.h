@@ -116,13 +116,13 @@ typedef struct thrum_subprocess_config {
 
 /** Runs a program; argv ends with NULL. A NULL config: the defaults. `p` may be NULL when nobody will ask.
  *  @return 0; and otherwise nothing runs and nothing is left open: EINVAL (NULL, an argv without anything, a
- *  config that makes no sense), EBADF (a descriptor that is none), EMFILE, ENFILE, ENOMEM, EAGAIN (the
+ *  config that makes no sense), EBADF (a descriptor that is none, or cannot be), EMFILE, ENFILE, ENOMEM, EAGAIN (the
  *  system's limit of processes), ENOSYS (the system has no descriptors of processes: before Linux 5.4), or an
  *  error of execve(2), chdir(2) or open(2). */
 THRUM_API int thrum_subprocess_spawn(thrum_subprocess_t **p, const char *const *argv,
                                      const thrum_subprocess_config_t *config);
 
-/** The same for a line of the shell: /bin/sh -c command. Never make one of what comes from outside. */
+/** The same for a line of the shell: /bin/sh -c -- command. Never make one of what comes from outside. */
 THRUM_API int thrum_subprocess_shell(thrum_subprocess_t **p, const char *command,
                                      const thrum_subprocess_config_t *config);
 

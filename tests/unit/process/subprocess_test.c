@@ -120,6 +120,16 @@ Test(subprocess, is_a_case_of_select)
     thrum_subprocess_release(p);
 }
 
+Test(subprocess, a_line_of_the_shell_may_begin_like_an_option)
+{
+    int code = 0;
+    thrum_subprocess_config_t config = piped();
+    thrum_subprocess_t *p = shell("-x 2>/dev/null; exit 7", &config);
+    EXPECT_CALL(0, thrum_subprocess_wait(p, &code));
+    cr_expect_eq(code, 7);
+    thrum_subprocess_release(p);
+}
+
 /* --- a program that does as it likes with its children ----------------------------------------------- */
 
 Test(subprocess, does_not_care_that_sigchld_is_ignored)
