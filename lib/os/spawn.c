@@ -30,23 +30,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "os/os.h"
+#include "os/process.h"
 
 #if defined(__linux__)
-#include <sys/syscall.h>
-#include <sys/wait.h>
-
 #ifndef SYS_close_range
 #define SYS_close_range 436
-#endif
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
 #endif
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x1000
 #endif
 #define RANGE_CLOEXEC 4u
-#define ANY_PIDFD ((idtype_t)3) /* P_PIDFD, which not every C library has */
 #define SIGNALS 64
 #define STACK_SIZE ((size_t)64 * 1024)
 #define EXIT_UNBEGUN 127
@@ -259,6 +252,8 @@ static int give_birth(thi_child_t *child, birth_t *birth, char *stack)
         errno = EAGAIN;
     else if (thi_fault(THI_FAULT_PIDFD))
         errno = EMFILE;
+    else if (!thi_pidfd_can_wait())
+        errno = ENOSYS;
     else
         pid = CLONE(be_born, stack + STACK_SIZE, flags, birth, &child->pidfd);
     int err = pid < 0 ? error_of_clone(errno) : 0;
@@ -277,7 +272,7 @@ static int give_birth(thi_child_t *child, birth_t *birth, char *stack)
 static void bury(const thi_child_t *child)
 {
     siginfo_t info;
-    while (waitid(ANY_PIDFD, (id_t)child->pidfd, &info, WEXITED) != 0 && errno == EINTR)
+    while (waitid(THI_ANY_PIDFD, (id_t)child->pidfd, &info, WEXITED) != 0 && errno == EINTR)
         continue;
 }
 
@@ -322,6 +317,8 @@ static int signal_members(const thi_child_t *child, int signal, bool waited_for)
 
 int thi_process_signal_group(const thi_child_t *child, int signal, bool waited_for)
 {
+    if (!thi_is_signal(signal))
+        return EINVAL;
     if (child->pid <= 0)
         return ESRCH;
     const int saved = errno;

@@ -248,7 +248,8 @@ bool thi_family_parent_alive(const struct thrum_process *p)
     if (p->child.pidfd < 0)
         return thi_process_parent_id() == (pid_t)p->pid;
     thi_polled_t polled = {p->child.pidfd, THI_POLL_IN, 0};
-    return thi_poll(&polled, 1, 0) == ETIMEDOUT;
+    (void)thi_poll(&polled, 1, 0); /* a signal may have ended it, which is no news of the parent */
+    return polled.ready == 0;
 }
 
 void thi_family_begin(struct thrum_process *me, struct thrum_process *starter, pid_t starter_pid)

@@ -641,6 +641,8 @@ static void kill_a_family(void)
     int code = 0;
     EXPECT_CALL(0, thrum_subprocess_wait(p, &code));
     cr_expect_eq(code, -SIGKILL);
+    EXPECT_CALL(EINVAL, thrum_subprocess_signal(p, 1000)); /* no signal as before */
+    EXPECT_CALL(EINVAL, thrum_subprocess_signal(p, -1));
     thrum_subprocess_release(p);
 }
 
