@@ -290,8 +290,9 @@ static void after_fork_in_child(void)
     thi_processes_leave();
 }
 
-/* Just after those of lib/os, and before all others: see there. So none of what others mend is used here. */
-__attribute__((constructor(102))) static void at_load(void)
+/* Just after those of lib/os, and before all others: see there. So none of what others mend is used here. Not of the
+ * same number as those of pipes, whose lock is of the next rank: which would come first is up to the linker. */
+__attribute__((constructor(103))) static void at_load(void)
 {
     thi_at_fork(thi_processes_enter, thi_processes_leave, after_fork_in_child);
 }
