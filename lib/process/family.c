@@ -192,12 +192,13 @@ static int end_daemons(void *arg, void **result)
     const thrum_time_t deadline = thrum_after(PATIENCE);
     struct thrum_process *p = NULL;
     int err = 0;
-    while (err == 0 && (p = pick(true)) != NULL) {
+    /* Any other error is of one whose start has failed meanwhile, and which is no child any more. */
+    while (err != ETIMEDOUT && (p = pick(true)) != NULL) {
         (void)thrum_process_kill(p);
         err = await(p, deadline);
         thi_process_drop(p);
     }
-    return err;
+    return 0;
 }
 
 /* After the threads: they may start and join processes to the last. */
