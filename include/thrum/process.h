@@ -195,7 +195,7 @@ THRUM_API int thrum_process_register(const char *name, thrum_fn fn);
 
 /** First in main, with its arguments: in an execution by THRUM_START_SPAWN it runs the function and does
  *  not return; in any other it does nothing. A function that is not registered there is told on standard
- *  error and leaves with 127. */
+ *  error and leaves with 127. In a program with privileges that its user has not it does nothing either. */
 THRUM_API void thrum_process_begin(int argc, char **argv);
 
 THRUM_END_DECLS
