@@ -59,7 +59,8 @@ THRUM_BEGIN_DECLS
  *          Descriptors above 2 are close-on-exec if the program has made them so.
  * Signals  A child has its starter's handlers (fork) and mask. What thrum blocks in the threads that it
  *          starts is let through in processes that they start.
- * Ordering Start is a release that the function acquires.
+ * Ordering Start is a release that the function acquires. The end is a release, and whoever has seen it (join,
+ *          alive, exit_code ...) has acquired it: what the child wrote to memory that both share is there.
  * Context  Any strand. Joining waits: a coroutine lets its loop run on; it is a cancellation point. Nothing
  *          else waits for more than moments, but start for as long as the system takes to copy a process.
  *          Not for signal handlers.
