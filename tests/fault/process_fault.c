@@ -15,35 +15,16 @@
 #include <thrum/thrum.h>
 
 #include "os/os.h"
+#include "support/counted.h"
 #include "support/expect.h"
 
 TestSuite(process, .timeout = 40);
 
 #define LONG_NAME "a name that is longer than is kept at hand"
 
-static size_t bytes_in_use;
-
-static void *count_allocation(size_t size, size_t alignment, void *ctx)
+static void count_memory_here(void)
 {
-    (void)alignment;
-    (void)ctx;
-    thi_fetch_add_relaxed(&bytes_in_use, size);
-    return malloc(size);
-}
-
-static void count_release(void *old, size_t size, size_t alignment, void *ctx)
-{
-    (void)alignment;
-    (void)ctx;
-    thi_fetch_sub_relaxed(&bytes_in_use, size);
-    free(old);
-}
-
-static void count_memory(void)
-{
-    const thrum_allocator_t counting = {
-        .size = sizeof counting, .allocate = count_allocation, .release = count_release};
-    cr_assert_eq(thrum_set_allocator(&counting), 0);
+    count_memory();
     cr_assert_not_null(thi_self());
 }
 
@@ -110,7 +91,7 @@ static void expect_seven(thrum_process_t *p)
 
 /* --- making --------------------------------------------------------------------------------------------- */
 
-Test(process, is_not_made_without_memory, .init = count_memory)
+Test(process, is_not_made_without_memory, .init = count_memory_here)
 {
     const thrum_process_config_t config = config_of(THRUM_START_FORK, false);
     const size_t before = thi_load_relaxed(&bytes_in_use);
