@@ -10,14 +10,7 @@
 #include "net/net.h"
 #include "os/os.h"
 
-#define VECTOR 64
-
-/* Pieces one after the other, and how much of the first has gone. */
-typedef struct cursor {
-    const struct iovec *pieces;
-    size_t count;
-    size_t gone;
-} cursor_t;
+#define VECTOR THI_SINK_VECTOR
 
 /* Writes a length, as it stands in front; returns how many bytes that are. */
 static size_t write_length(const thrum_frame_config_t *config, uint64_t length, unsigned char *at)
@@ -28,42 +21,6 @@ static size_t write_length(const thrum_frame_config_t *config, uint64_t length, 
     else
         (void)thrum_pack(at, size, NULL, ">Q", length);
     return size;
-}
-
-static int fill(const cursor_t *from, struct iovec *vector)
-{
-    int n = 0;
-    for (size_t i = 0; i < from->count && n < VECTOR; i++) {
-        const size_t gone = i == 0 ? from->gone : 0;
-        vector[n++] =
-            (struct iovec){(char *)from->pieces[i].iov_base + gone, from->pieces[i].iov_len - gone};
-    }
-    return n;
-}
-
-static void advance(cursor_t *cursor, size_t n)
-{
-    while (cursor->count != 0 && n >= cursor->pieces->iov_len - cursor->gone) {
-        n -= cursor->pieces->iov_len - cursor->gone;
-        cursor->pieces++;
-        cursor->count--;
-        cursor->gone = 0;
-    }
-    cursor->gone += n;
-}
-
-static int write_all(int fd, cursor_t cursor, thrum_time_t deadline)
-{
-    struct iovec vector[VECTOR];
-    advance(&cursor, 0); /* over what is empty */
-    while (cursor.count != 0) {
-        size_t n = 0;
-        const int err = thrum_io_writev(fd, vector, fill(&cursor, vector), &n, deadline);
-        if (err != 0)
-            return err;
-        advance(&cursor, n);
-    }
-    return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -117,15 +74,15 @@ static bool are_pairs(const thrum_pair_t *pairs, size_t n)
  */
 
 /* `front`: lengths and pairs. */
-static int send_behind(int fd, const unsigned char *front, size_t front_size,
-                       const struct iovec *pieces, size_t n, thrum_time_t deadline)
+static int send_behind(const thi_sink_t *sink, const unsigned char *front, size_t front_size,
+                       const struct iovec *pieces, size_t n)
 {
     struct iovec few[VECTOR] = {{(void *)(uintptr_t)front, front_size}};
     const size_t with = n < VECTOR ? n : VECTOR - 1; /* of the pieces, in the first vector */
     if (with != 0)
         memcpy(few + 1, pieces, with * sizeof *pieces);
-    const int err = write_all(fd, (cursor_t){few, with + 1, 0}, deadline);
-    return err != 0 ? err : write_all(fd, (cursor_t){pieces + with, n - with, 0}, deadline);
+    const int err = thi_sink_write(sink, few, with + 1);
+    return err != 0 ? err : thi_sink_write(sink, pieces + with, n - with);
 }
 
 static bool size_of_pieces(const struct iovec *pieces, size_t n, size_t *size)
@@ -144,9 +101,9 @@ static bool fits(const thrum_frame_config_t *config, uint64_t max, size_t size)
     return size <= max && (config->length_size == 8 || size <= UINT32_MAX);
 }
 
-int thrum_frame_sendv(int fd, const thrum_frame_config_t *config, const thrum_pair_t *pairs,
-                      size_t n_pairs, const struct iovec *pieces, size_t n_pieces,
-                      thrum_time_t deadline)
+int thi_frame_put(const thi_sink_t *sink, const thrum_frame_config_t *config,
+                  const thrum_pair_t *pairs, size_t n_pairs, const struct iovec *pieces,
+                  size_t n_pieces)
 {
     thrum_frame_config_t full;
     unsigned char little[256];
@@ -169,10 +126,30 @@ int thrum_frame_sendv(int fd, const thrum_frame_config_t *config, const thrum_pa
         at += pairs_size;
     }
     at += write_length(&full, size, front + at);
-    const int err = send_behind(fd, front, at, pieces, n_pieces, deadline);
+    const int err = send_behind(sink, front, at, pieces, n_pieces);
     if (front != little)
         thi_free(front, front_size);
     return err;
+}
+
+struct to_fd {
+    int fd;
+    thrum_time_t deadline;
+};
+
+static int write_to_fd(void *arg, const struct iovec *pieces, int count, size_t *n)
+{
+    const struct to_fd *to = arg;
+    return thrum_io_writev(to->fd, pieces, count, n, to->deadline);
+}
+
+int thrum_frame_sendv(int fd, const thrum_frame_config_t *config, const thrum_pair_t *pairs,
+                      size_t n_pairs, const struct iovec *pieces, size_t n_pieces,
+                      thrum_time_t deadline)
+{
+    struct to_fd to = {fd, deadline};
+    const thi_sink_t sink = {write_to_fd, &to};
+    return thi_frame_put(&sink, config, pairs, n_pairs, pieces, n_pieces);
 }
 
 int thrum_frame_send(int fd, const thrum_frame_config_t *config, const void *body, size_t size,

@@ -459,6 +459,26 @@ int thi_signal_open(int *fd);
 void thi_signal_set(int fd, bool readable); /* changes what it was: never twice the same */
 void thi_signal_close(int fd);
 
+/* --- SIGTERM, for the calling thread; the descriptor is readable when one has come: taken takes it. open returns 0,
+ * EMFILE, ENFILE, ENOMEM, ENOTSUP. */
+void thi_terminate_block(void);
+void thi_terminate_let(void);
+int thi_terminate_open(int *fd);
+bool thi_terminate_taken(int fd);
+
+/* --- sockets ----------------------------------------------------------------------------------------
+ * How long a call may wait that waits in the system (ns; 0: for ever). */
+void thi_fd_set_limits(int fd, int64_t receive, int64_t send);
+
+/* Waits for the first byte: how many; or an error, negative, -EAGAIN: the limit has passed. */
+ssize_t thi_fd_receive(int fd, void *buf, size_t size);
+
+/* Of a file: how many bytes, which `*offset` is moved by, 0 at its end; or an error, negative. */
+ssize_t thi_fd_sendfile(int socket, int file, int64_t *offset, size_t size);
+
+int thi_fd_duplicate(int fd, int *copy); /* close-on-exec */
+void thi_fd_share_address(int fd);       /* with other sockets that say so */
+
 /* --- memory shared with children -------------------------------------------------------------------
  * Zeroed pages, as the child sees them after a fork. Only `size` bytes of address space: memory comes with the
  * first touch, or with claim, which fails (false) where there is none. forget gives contents back. */
