@@ -464,3 +464,56 @@ Test(shared_wait, waits_of_coroutines_are_cancelled)
     cr_expect_eq(thrum_run(cancel_others, &c, NULL), 0);
     EXPECT_CALL(0, thrum_shared_mutex_lock(&c.scene->mutex));
 }
+
+/* As soon as it sleeps, so that its helper has not even seen what for; or a little later, when it is about to sleep. */
+static int cancel_sleepers(void *arg, void **result)
+{
+    struct coroutines *c = arg;
+    thrum_coro_t *co = NULL;
+    (void)result;
+    for (int i = 0; i < 300; i++) {
+        if (thrum_go(&co, one, arg) != 0)
+            return 1;
+        while (thi_load_relaxed(&c->scene->ready) != (uint32_t)i + 1)
+            thrum_yield();
+        for (int j = 0; j < i; j++)
+            thrum_yield();
+        thrum_coro_cancel(co);
+        const int err = thrum_coro_join(co, NULL);
+        thrum_coro_release(co);
+        if (err != ECANCELED)
+            return 2;
+    }
+    return 0;
+}
+
+Test(shared_wait, nobody_goes_on_sleeping_for_a_coroutine_that_was_cancelled)
+{
+    struct coroutines c = {make(), acquire};
+    size_t all = 0;
+    cr_expect_eq(thrum_run(cancel_sleepers, &c, NULL), 0);
+    while (thi_shared_helpers(&all) != all)
+        sched_yield();
+    cr_expect_gt(all, 0);
+}
+
+static int cancel_at_once(void *arg, void **result)
+{
+    thrum_coro_t *co = NULL;
+    (void)result;
+    if (thrum_go(&co, one, arg) != 0)
+        return 1;
+    thrum_coro_cancel(co);
+    const int err = thrum_coro_join(co, NULL);
+    thrum_coro_release(co);
+    return err == ECANCELED ? 0 : 2;
+}
+
+Test(shared_wait, nobody_is_asked_to_sleep_for_a_coroutine_that_is_cancelled)
+{
+    struct coroutines c = {make(), acquire};
+    size_t all = 0;
+    cr_expect_eq(thrum_run(cancel_at_once, &c, NULL), 0);
+    (void)thi_shared_helpers(&all);
+    cr_expect_eq(all, 0);
+}
