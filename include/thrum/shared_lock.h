@@ -224,11 +224,13 @@ THRUM_API int thrum_shared_barrier_init(thrum_shared_barrier_t *b, unsigned part
 
 /** Waits until all parties have arrived. `*index`, unless NULL, gets the caller's place, 0 for the first. A
  *  party that was killed while it waited has arrived; one that was killed before has not, and the others wait
- *  for it: use deadlines.
+ *  for it: use deadlines. What became of a round is known for as long as 64 more: a caller that is stopped in its
+ *  wait while that many pass without it, or are reset, may be told what became of a later one.
  *  @return 0, EPIPE (broken, or reset meanwhile), ECANCELED (and the barrier is broken), EINVAL, ENOMEM. */
 THRUM_API int thrum_shared_barrier_wait(thrum_shared_barrier_t *b, unsigned *index);
 
-/** As wait; a deadline that passes breaks the barrier: everyone inside, and every later wait, gets EPIPE.
+/** As wait; a deadline that passes before the last has arrived breaks the barrier, also when the caller itself could
+ *  not, because another is stopped in its way: everyone inside, and every later wait, gets EPIPE.
  *  @return as wait, or ETIMEDOUT. */
 THRUM_API THRUM_NODISCARD int thrum_shared_barrier_wait_until(thrum_shared_barrier_t *barrier,
                                                               unsigned *index,

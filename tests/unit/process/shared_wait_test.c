@@ -361,27 +361,6 @@ Test(shared_wait, a_deadline_breaks_a_barrier_and_reset_mends_it)
     }
 }
 
-static int hold_the_guard(void *arg)
-{
-    struct scene *s = arg;
-    thi_guard_t *guard = (void *)&s->barrier;
-    if (thi_guard_lock(guard, THRUM_FOREVER) != 0)
-        return 1;
-    raise(SIGSTOP);
-    return thi_guard_unlock(guard);
-}
-
-Test(shared_wait, who_is_stopped_in_a_barrier_keeps_nobody_from_a_deadline)
-{
-    struct scene *s = make();
-    const pid_t pid = victim_start(hold_the_guard, s);
-    victim_await_stop(pid);
-    EXPECT_CALL(ETIMEDOUT, thrum_shared_barrier_wait_until(&s->barrier, NULL, SOON));
-    cr_expect(!thrum_shared_barrier_broken(&s->barrier)); /* it had not arrived */
-    kill(pid, SIGCONT);
-    cr_expect_eq(victim_end(pid), 0);
-}
-
 /* --- coroutines -------------------------------------------------------------------------------- */
 
 struct coroutines {
