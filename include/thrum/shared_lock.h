@@ -145,7 +145,8 @@ THRUM_API THRUM_NODISCARD int thrum_shared_sem_acquire_until(thrum_shared_sem_t 
  *  @return 0, EOVERFLOW (it holds its maximum; nothing changed), EINVAL, or ENOMEM. */
 THRUM_API int thrum_shared_sem_release(thrum_shared_sem_t *s);
 
-/** Adds `n` permits or none; above 1,000 at a time, a caller that is killed meanwhile may have added some.
+/** Adds `n` permits or none. More than 1,000 wait for others who are just adding as many; they may come one part after
+ *  the other, and a caller that is killed meanwhile may have added some.
  *  @return as release; EINVAL when n is 0. */
 THRUM_API int thrum_shared_sem_release_n(thrum_shared_sem_t *s, unsigned n);
 

@@ -105,6 +105,45 @@ Test(shared_wait, a_great_number_is_added_whole_where_somebody_slept)
     cr_expect_eq(thrum_shared_sem_value(&s->sem), 123456789);
 }
 
+struct release {
+    thrum_shared_sem_t sem;
+    unsigned n;
+    uint32_t ready;
+};
+
+static int release_and_stop(void *arg)
+{
+    struct release *r = arg;
+    thi_stop_arm("far: between two steps of an addition");
+    return thrum_shared_sem_release_n(&r->sem, r->n);
+}
+
+static int release_beside(void *arg)
+{
+    struct release *r = arg;
+    thi_store_release(&r->ready, 1u);
+    return thrum_shared_sem_release_n(&r->sem, r->n);
+}
+
+/* Which takes more than one step where somebody slept. */
+Test(shared_wait, two_great_numbers_are_not_more_than_there_is_room_for)
+{
+    struct release *r = victim_memory(sizeof *r);
+    r->n = THRUM_SHARED_SEM_MAX / 4 * 3 - 1;
+    cr_assert_eq(thrum_shared_sem_init(&r->sem, 0, 0), 0);
+    EXPECT_CALL(ETIMEDOUT, thrum_shared_sem_acquire_until(&r->sem, SOON));
+    const pid_t a = victim_start(release_and_stop, r);
+    victim_await_stop(a);
+    EXPECT_CALL(0, thrum_shared_sem_release(&r->sem));
+    const pid_t b = victim_start(release_beside, r);
+    await_word(&r->ready, 1);
+    thi_nap(20000); /* so that it has come to where it has to wait, mostly */
+    kill(a, SIGCONT);
+    cr_expect_eq(victim_end(a), 0);
+    cr_expect_eq(victim_end(b), EOVERFLOW);
+    cr_expect_eq(thrum_shared_sem_value(&r->sem), r->n + 1);
+}
+
 Test(shared_wait, a_bounded_one_is_bounded)
 {
     struct scene *s = make();
