@@ -14,7 +14,4 @@ struct iovec;
 /* Frames as configured, with the defaults filled in. False: no such frames. */
 bool thi_frame_config(thrum_frame_config_t *full, const thrum_frame_config_t *config);
 
-/* The length, as it stands in front; returns how many bytes that are. */
-size_t thi_frame_head(const thrum_frame_config_t *config, uint64_t length, unsigned char *head);
-
 #endif /* THI_NET_H */

@@ -19,11 +19,15 @@ typedef struct cursor {
     size_t gone;
 } cursor_t;
 
-size_t thi_frame_head(const thrum_frame_config_t *config, uint64_t length, unsigned char *head)
+/* Writes a length, as it stands in front; returns how many bytes that are. */
+static size_t write_length(const thrum_frame_config_t *config, uint64_t length, unsigned char *at)
 {
-    for (unsigned i = 0; i < config->length_size; i++)
-        head[i] = (unsigned char)(length >> 8 * (config->length_size - 1 - i));
-    return config->length_size;
+    const size_t size = config->length_size;
+    if (size == 4)
+        (void)thrum_pack(at, size, NULL, ">I", (unsigned)length);
+    else
+        (void)thrum_pack(at, size, NULL, ">Q", length);
+    return size;
 }
 
 static int fill(const cursor_t *from, struct iovec *vector)
@@ -72,10 +76,12 @@ static bool size_of_pairs(const thrum_pair_t *pairs, size_t n, size_t *size)
     *size = 0;
     for (size_t i = 0; i < n; i++) {
         const size_t key_size = strlen(pairs[i].key);
-        if (key_size > UINT16_MAX || pairs[i].size > UINT32_MAX ||
-            pairs[i].size > SIZE_MAX / 2 - *size - key_size)
+        if (key_size > UINT16_MAX || pairs[i].size > UINT32_MAX)
             return false;
-        *size += 2 + 4 + key_size + 1 + pairs[i].size;
+        const uint64_t needed = UINT64_C(2) + 4 + key_size + 1 + pairs[i].size;
+        if (needed > SIZE_MAX / 2 - *size)
+            return false;
+        *size += (size_t)needed;
     }
     return true;
 }
@@ -158,11 +164,11 @@ int thrum_frame_sendv(int fd, const thrum_frame_config_t *config, const thrum_pa
         return ENOMEM;
     size_t at = 0;
     if (full.pairs) {
-        at += thi_frame_head(&full, pairs_size, front);
+        at += write_length(&full, pairs_size, front);
         write_pairs(pairs, n_pairs, front + at, pairs_size);
         at += pairs_size;
     }
-    at += thi_frame_head(&full, size, front + at);
+    at += write_length(&full, size, front + at);
     const int err = send_behind(fd, front, at, pieces, n_pieces, deadline);
     if (front != little)
         thi_free(front, front_size);

@@ -385,6 +385,7 @@ int thi_poll(thi_polled_t *polled, size_t n, thrum_time_t deadline);
 /* Whether reads and writes of a descriptor fail rather than wait; makes it so, or not. */
 bool thi_fd_nonblocking(int fd);
 void thi_fd_set_nonblocking(int fd, bool nonblocking);
+void thi_fd_set_cloexec(int fd);
 
 /* As accept, close-on-exec: the descriptor, or an error of the system, negative. */
 struct sockaddr;
@@ -432,8 +433,10 @@ int thi_packet_fds(int fd, int *fds, size_t n,
 int thi_packet_take(int fd, const struct iovec *iov, int count, size_t *length);
 void thi_packet_shut(int fd); /* for whoever has a copy of the end, and for the peer */
 
-/* A file in memory that nobody can change any more; its bytes, if it is one and has so many (EBADMSG). */
+/* A file in memory that nobody can change any more; whether it is one and has so many bytes, which nobody waits
+ * for; those bytes (EBADMSG: it is none). */
 int thi_bytes_file(const void *data, size_t size, int *fd);
+bool thi_bytes_are(int fd, uint64_t size);
 int thi_bytes_read(int fd, void *data, size_t size);
 
 /* Pollers: of many descriptors, whichever become ready. open and arm return an error of the system.
