@@ -39,13 +39,14 @@ struct connection {
 
 struct load {
     const struct protocol *protocol;
-    struct connection *connections;
-    size_t n;
+    size_t opened;
     long pid; /* the server's; 0: unknown */
     unsigned port;
     int poller;
     size_t alive;
     uint64_t errors;
+    int64_t begin; /* of what counts */
+    uint64_t requests;
     struct histogram times;
 };
 
@@ -92,46 +93,28 @@ static long memory_of(long pid)
     return kib_of(status, "\nVmRSS:") + kib_of(status, "\nVmPTE:");
 }
 
-/* Of a process and its threads, in ticks. */
-static unsigned long ticks_of(long pid)
-{
-    char path[64];
-    char stat[1024];
-    unsigned long user = 0;
-    unsigned long kernel = 0;
-    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    read_file(path, stat, sizeof stat);
-    const char *name_end = strrchr(stat, ')');
-    if (name_end == NULL ||
-        sscanf(name_end, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel) !=
-            2)
-        return 0;
-    return user + kernel;
-}
-
-static unsigned long ticks_of_family(long pid)
+/* Processor time of a process, its threads and those that it forked, in ns; 0: the kernel does not count it. */
+static uint64_t time_of(long pid)
 {
     char path[300];
-    unsigned long ticks = ticks_of(pid);
+    uint64_t ns = 0;
     snprintf(path, sizeof path, "/proc/%ld/task", pid);
     DIR *threads = opendir(path);
     for (const struct dirent *thread; threads != NULL && (thread = readdir(threads)) != NULL;) {
-        char children[16384];
-        char *end = children;
+        char text[16384];
+        char *end = text;
+        snprintf(path, sizeof path, "/proc/%ld/task/%s/schedstat", pid, thread->d_name);
+        if (!read_file(path, text, sizeof text))
+            continue;
+        ns += strtoull(text, NULL, 10);
         snprintf(path, sizeof path, "/proc/%ld/task/%s/children", pid, thread->d_name);
-        read_file(path, children, sizeof children);
+        read_file(path, text, sizeof text);
         for (long child; (child = strtol(end, &end, 10)) != 0;)
-            ticks += ticks_of_family(child);
+            ns += time_of(child);
     }
     if (threads != NULL)
         closedir(threads);
-    return ticks;
-}
-
-/* Processor time of a process and those that it forked, in ns; in steps of a tick. */
-static int64_t time_of(long pid)
-{
-    return (int64_t)ticks_of_family(pid) * (1000 * MS / sysconf(_SC_CLK_TCK));
+    return ns;
 }
 
 /* That of this process, exactly. */
@@ -201,7 +184,7 @@ static void open_all(struct load *l, struct connection *connections, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         struct connection *c = &connections[i];
-        c->exchange.id = (uint32_t)(l->n++);
+        c->exchange.id = (uint32_t)(l->opened++);
         c->fd = open_connection(l->port);
         l->alive++;
         ask(l, c, now_ns());
@@ -232,7 +215,9 @@ static void run_until(struct load *l, int64_t end)
             if (!hear(l, c, MSG_DONTWAIT))
                 continue;
             const int64_t now = now_ns();
-            histogram_add(&l->times, now - c->asked);
+            l->requests++;
+            if (c->asked >= l->begin) /* what was asked before waited for who measures, too */
+                histogram_add(&l->times, now - c->asked);
             ask(l, c, now);
         }
     }
@@ -256,18 +241,19 @@ static void measure(struct load *l, struct connection *busy, size_t n, int64_t w
     run_until(l, start + warm_up);
     memset(&l->times, 0, sizeof l->times);
 
-    const int64_t server_used = l->pid != 0 ? time_of(l->pid) : 0;
+    const uint64_t server_used = time_of(l->pid);
     const int64_t used = own_time();
-    const int64_t begin = now_ns();
-    run_until(l, begin + ns);
-    const double seconds = (double)(now_ns() - begin) * 1e-9;
+    l->requests = 0;
+    l->begin = now_ns();
+    run_until(l, l->begin + ns);
+    const double seconds = (double)(now_ns() - l->begin) * 1e-9;
     count_stalled(l, busy, n);
-    printf("requests_per_s %.0f\n", (double)l->times.total / seconds);
+    printf("requests_per_s %.0f\n", (double)l->requests / seconds);
     printf("p50_us %.1f\n", histogram_quantile_us(&l->times, 0.50));
     printf("p99_us %.1f\n", histogram_quantile_us(&l->times, 0.99));
-    if (l->pid != 0)
+    if (server_used != 0)
         printf("server_us_per_request %.2f\n",
-               (double)(time_of(l->pid) - server_used) * 1e-3 / (double)(l->times.total));
+               (double)(time_of(l->pid) - server_used) * 1e-3 / (double)l->requests);
     printf("load_busy %.2f\n", (double)(own_time() - used) * 1e-9 / seconds);
 }
 
@@ -317,5 +303,6 @@ int main(int argc, char **argv)
     l.alive = n;
     measure(&l, connections + idle, n, warm_up, ns);
     printf("errors %llu\n", (unsigned long long)l.errors);
+    free(connections);
     return l.errors == 0 ? 0 : EXIT_FAILURE;
 }
