@@ -364,7 +364,8 @@ def describe(collector, options, others):
         "allocator": context.get("allocator", "unknown"),
         "commit": commit(),
         "repetitions": f"{options.rounds} interleaved rounds, medians; windows of "
-        f"{options.contended_ms} ms (contended locks) and {options.window_ms} ms",
+        f"{options.contended_ms} ms (contended locks) and {options.window_ms} ms; servers: "
+        f"{min(options.rounds, options.server_rounds)} rounds, {options.server_ms} ms",
         "neighbours": f"other processes used {others:.2f} processors; of {collector.runs()} runs "
         f"{collector.left_out} were left out because of them, {collector.disturbed} count although "
         "disturbed",

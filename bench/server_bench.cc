@@ -3,6 +3,8 @@
  * takes. What is compared is a process each: thrum's in each of its models, a loop of epoll written by hand, a thread
  * for each connection, libraries, and for their protocols nginx and redis.
  */
+#include <sys/resource.h>
+
 #include <cstdio>
 #include <fstream>
 #include <functional>
@@ -182,20 +184,22 @@ Figures ask(const Running &server, const std::string &protocol, int connections,
     return figures;
 }
 
-void report(benchmark::State &state, const Figures &figures, bool memory)
+/* What the load had to say of it; in a window that is very short there may have been nothing to say. */
+void report(benchmark::State &state, const Figures &figures)
 {
+    static const std::map<std::string, const char *> counters = {
+        {"p99_us", "p99_us"},
+        {"server_us_per_request", "processor_us_per_request"},
+        {"bytes_per_idle", "bytes_per_connection"}};
     state.counters["krps"] = figures.at("requests_per_s") * 1e-3;
-    if (figures.count("server_us_per_request") != 0)
-        state.counters["processor_us_per_request"] = figures.at("server_us_per_request");
-    if (memory)
-        state.counters["bytes_per_connection"] = figures.at("bytes_per_idle");
-    else
-        state.counters["p99_us"] = figures.at("p99_us");
+    for (const auto &[figure, counter] : counters)
+        if (figures.count(figure) != 0)
+            state.counters[counter] = figures.at(figure);
 }
 
 /* A figure of an ask: what fails is said in the report, and the others go on. */
 template <class Ask>
-void add_server(const Workload &w, const std::vector<Contender> &contenders, bool memory, Ask ask)
+void add_server(const Workload &w, const std::vector<Contender> &contenders, Ask ask)
 {
     for (const Contender &contender : contenders)
         add_window(w, contender.adapter.c_str(), [=](benchmark::State &state) {
@@ -203,7 +207,7 @@ void add_server(const Workload &w, const std::vector<Contender> &contenders, boo
                 state.SetIterationTime(options.server_ms * 1e-3);
                 try {
                     const Running server = contender.start();
-                    report(state, ask(server), memory);
+                    report(state, ask(server));
                 } catch (const std::exception &failure) {
                     state.SkipWithError(failure.what());
                 }
@@ -219,6 +223,16 @@ std::vector<Contender> operator+(std::vector<Contender> all, const std::vector<C
 
 /* ---- the workloads ---- */
 
+/* Fewer where a process may not have as many descriptors. */
+int idle_connections()
+{
+    constexpr int others = 200;
+    rlimit limit;
+    must(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    const rlim_t room = limit.rlim_max > others ? limit.rlim_max - others : 1;
+    return static_cast<int>(std::min<rlim_t>(room, static_cast<rlim_t>(options.idle_connections)));
+}
+
 void add_echo()
 {
     const Contender threads = ours("pthreads", {"thread_server"});
@@ -226,19 +240,18 @@ void add_echo()
         std::vector<Contender>{coroutines("echo"), raw_epoll("echo")} + libraries();
     add_server({topic, "server_echo_50", busy,
                 "64 bytes there and back on 50 connections, each of which asks again when it has "
-                "its answer. "
-                "thrum's other models, and a plain thread for each connection, beside a loop."},
-               loops + other_models("echo", busy) + std::vector<Contender>{threads}, false,
+                "its answer. thrum's other models, and a plain thread for each connection, beside "
+                "a loop."},
+               loops + other_models("echo", busy) + std::vector<Contender>{threads},
                [](const Running &server) { return ask(server, "echo", busy, 0); });
     add_server({topic, "server_echo_1000", many, "The same on 1000 connections."},
-               loops + std::vector<Contender>{threads}, false,
+               loops + std::vector<Contender>{threads},
                [](const Running &server) { return ask(server, "echo", many, 0); });
     add_server(
         {topic, "server_echo_50_idle_10k", busy,
          "The same on 50 connections while 10,000 more are open and say nothing, and the memory of "
          "the server's process that one of these takes, page tables included."},
-        loops, true,
-        [](const Running &server) { return ask(server, "echo", busy, options.idle_connections); });
+        loops, [](const Running &server) { return ask(server, "echo", busy, idle_connections()); });
 }
 
 void add_http()
@@ -250,7 +263,7 @@ void add_http()
          "GET / and a page of six bytes, on 50 connections that stay. The loop written by hand "
          "does not "
          "read what it is asked; nginx has one worker and answers out of its configuration."},
-        contenders, false, [](const Running &server) { return ask(server, "http", busy, 0); });
+        contenders, [](const Running &server) { return ask(server, "http", busy, 0); });
 }
 
 /* Its own lines for SET and GET: "SET","123.4",... One rate of both, of which there were as many. */
@@ -286,14 +299,13 @@ void add_resp()
     add_installed(&contenders, "redis", "redis-server", start_redis);
     add_server({topic, "server_resp_50", busy,
                 "SET of 16 bytes and GET by turns, in the protocol of redis, on 50 connections."},
-               contenders, false,
-               [](const Running &server) { return ask(server, "resp", busy, 0); });
+               contenders, [](const Running &server) { return ask(server, "resp", busy, 0); });
     const std::string redis_benchmark = installed("redis-benchmark");
     if (redis_benchmark.empty())
         return leave_out("redis-benchmark");
     add_server({topic, "server_resp_50_redis_benchmark", busy,
                 "The same asked by redis-benchmark -P 1 -c 50: all SETs, then all GETs, one key."},
-               contenders, false,
+               contenders,
                [=](const Running &server) { return ask_by_redis(redis_benchmark, server); });
 }
 

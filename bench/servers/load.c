@@ -104,7 +104,7 @@ static uint64_t time_of(long pid)
         char text[16384];
         char *end = text;
         snprintf(path, sizeof path, "/proc/%ld/task/%s/schedstat", pid, thread->d_name);
-        if (!read_file(path, text, sizeof text))
+        if (thread->d_name[0] == '.' || !read_file(path, text, sizeof text))
             continue;
         ns += strtoull(text, NULL, 10);
         snprintf(path, sizeof path, "/proc/%ld/task/%s/children", pid, thread->d_name);
@@ -249,8 +249,10 @@ static void measure(struct load *l, struct connection *busy, size_t n, int64_t w
     const double seconds = (double)(now_ns() - l->begin) * 1e-9;
     count_stalled(l, busy, n);
     printf("requests_per_s %.0f\n", (double)l->requests / seconds);
-    printf("p50_us %.1f\n", histogram_quantile_us(&l->times, 0.50));
-    printf("p99_us %.1f\n", histogram_quantile_us(&l->times, 0.99));
+    if (l->times.total != 0) {
+        printf("p50_us %.1f\n", histogram_quantile_us(&l->times, 0.50));
+        printf("p99_us %.1f\n", histogram_quantile_us(&l->times, 0.99));
+    }
     if (server_used != 0)
         printf("server_us_per_request %.2f\n",
                (double)(time_of(l->pid) - server_used) * 1e-3 / (double)l->requests);
