@@ -42,8 +42,11 @@ END {
                 line[i] = (in_table ? "" : "@verbatim\n") substr(text, 3)
                 in_table = 1
                 previous = i
-            } else
+            } else {
                 flush_table()
+                if (in_label) # after an empty line what is indented would be code
+                    line[i] = " * " substr(text, RLENGTH)
+            }
         } else if (in_file && in_table) { # an empty line, between two parts of a table or behind it
             line[i] = ""
         } else if (!in_file && text ~ /^    [^ \/*][^\/]*[ *]thrum_[a-z_]+(\[[0-9]+\])?(\)\([^()]*\))?;$/)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """usage: documented.py ROOT
-Every function, macro, type, constant and member of the public headers has a comment of its own, and everything
-that the library exports stands in a header. Knows the headers' way to write, and needs no other program."""
+Every function, macro, type, constant and member of the public headers has a comment of its own, everything that the
+library exports stands in a header, and every header on the reference's first page. Knows the headers' way to write, and needs no other program."""
 
 import pathlib
 import re
@@ -85,11 +85,14 @@ class Header:
 def main():
     root = pathlib.Path(sys.argv[1])
     documented, missing = set(), []
+    first_page = (root / "docs/reference/main.md").read_text()
     for path in sorted((root / "include/thrum").glob("*.h")):
         header = Header(path)
         header.read()
         documented |= header.documented
         missing += header.missing
+        if not re.search(rf"\b{path.name}\b", first_page):
+            missing.append(f"{path.name} is not on the first page, docs/reference/main.md")
     exports = (root / "tests/compile/exports.txt").read_text().split()
     missing += [f"{name} is exported, and not documented in a header"
                 for name in exports if name not in documented]
