@@ -34,7 +34,8 @@ THRUM_BEGIN_DECLS
  *          signal go to all of it, also when the program itself has ended and others of its group have
  *          not. (Before Linux 6.9: until a wait has seen its end.) A group of its own is not in the
  *          foreground of a terminal: who reads from one wants THRUM_SUBPROCESS_SAME_GROUP.
- * End      Seen by a descriptor of the process. SIGCHLD is not used, nobody else's child is waited for, and it
+ * End      Seen by a descriptor of the process. SIGCHLD is not used (it comes as for any child, also for a program that
+ *          could not begin, whose spawn has failed), nobody else's child is waited for, and it
  *          does not matter whether this process ignores SIGCHLD or waits for any child. (Before Linux 6.15
  *          the exit code is then -SIGKILL, as nobody knows it.)
  * Handles  A thrum_subprocess_t is counted. With the last reference go this process's ends of the pipes; a program
@@ -117,13 +118,13 @@ typedef struct thrum_subprocess_config {
 
 /** Runs a program; argv ends with NULL. A NULL config: the defaults. `p` may be NULL when nobody will ask.
  *  @return 0; and otherwise nothing runs and nothing is left open: EINVAL (NULL, an argv without anything, a
- *  config that makes no sense), EBADF (a descriptor that is none), EMFILE, ENFILE, ENOMEM, EAGAIN (the
+ *  config that makes no sense), EBADF (a descriptor that is none, or cannot be), EMFILE, ENFILE, ENOMEM, EAGAIN (the
  *  system's limit of processes), ENOSYS (the system has no descriptors of processes: before Linux 5.4), or an
  *  error of execve(2), chdir(2) or open(2). */
 THRUM_API int thrum_subprocess_spawn(thrum_subprocess_t **p, const char *const *argv,
                                      const thrum_subprocess_config_t *config);
 
-/** The same for a line of the shell: /bin/sh -c command. Never make one of what comes from outside. */
+/** The same for a line of the shell: /bin/sh -c -- command. Never make one of what comes from outside. */
 THRUM_API int thrum_subprocess_shell(thrum_subprocess_t **p, const char *command,
                                      const thrum_subprocess_config_t *config);
 
@@ -166,7 +167,8 @@ typedef struct thrum_output {
  *
  *  `*output` is set in every case but EINVAL; give it back by thrum_output_free. NULL: what comes is thrown away.
  *  @return 0 (it has ended, however), EMSGSIZE (more than `limit`), ETIMEDOUT, ECANCELED, ENOMEM, EBUSY (another
- *  strand is in this call for the same program), EOWNERDEAD, EINVAL (NULL), or an error of read(2). */
+ *  strand is in this call for the same program), EMFILE or ENFILE (no descriptor to wait with), EOWNERDEAD, EINVAL
+ *  (NULL), or an error of read(2). */
 THRUM_API int thrum_subprocess_communicate(thrum_subprocess_t *p, const void *input, size_t size,
                                            size_t limit, thrum_time_t deadline,
                                            thrum_output_t *output);
@@ -187,7 +189,8 @@ THRUM_API int thrum_subprocess_run(const char *const *argv, const thrum_subproce
 
 /** Waits until the program has ended; `*code` (may be NULL) gets its exit code, or the signal that ended it,
  *  negative. Any number of strands may, any number of times. One that waits to be read waits for ever: see
- *  communicate. @return 0, ECANCELED, EOWNERDEAD, ENOMEM, or EINVAL (NULL). */
+ *  communicate. @return 0, ECANCELED, EMFILE or ENFILE (no descriptor to wait with), EOWNERDEAD, ENOMEM, or EINVAL
+ *  (NULL). */
 THRUM_API int thrum_subprocess_wait(thrum_subprocess_t *p, int *code);
 
 /** The same, or EAGAIN: it has not ended. Never waits. */
