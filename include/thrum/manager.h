@@ -35,12 +35,14 @@ THRUM_BEGIN_DECLS
  *          is waited for.
  * Atomic   Each call is one step for all others. Several become one step between lock and unlock.
  * Ordering A change is a release, and a call that sees it an acquire.
- * Errors   Of every call: EINVAL (NULL, or no bytes where there are to be some), ENOMEM (the arena is full; nothing
- *          was changed), EDEADLK (a coroutine's wait for its own thread, found out).
+ * Errors   Of every call: EINVAL (NULL, or no bytes where there are to be some), ENOMEM (the arena is full; or the
+ *          caller cannot wait: a thread that could not be registered, a coroutine for which no thread could be
+ *          started to sleep), EDEADLK (a coroutine of the calling thread has locked it, which cannot go on while
+ *          that waits). Nothing was changed then.
  * Cost     A lock and its unlock, and a copy. Map: a hash table, at most three quarters full. List: an array of
  *          offsets; the end is reached at once, in the middle the offsets are copied.
- * Context  Any strand of any process that has the arena. The lock belongs to the strand and is recursive. Not
- *          for signal handlers.
+ * Context  Any strand of any process that has the arena. The lock belongs to the strand and is recursive. Calls wait
+ *          for the lock, but for trylock; none is a cancellation point. Not for signal handlers.
  * Lifetime The handle belongs to a process and is copied by fork; what it stands for belongs to the arena. Other
  *          processes open a handle by the offset. destroy needs that no other call is under way, in any process.
  * Fork     Parent and child share it. A lock that the parent holds is not the child's.
@@ -112,7 +114,7 @@ THRUM_API THRUM_NODISCARD int thrum_shared_map_next(thrum_shared_map_t *map, uin
                                                     size_t *key_size, void *buf, size_t capacity,
                                                     size_t *size);
 
-/** How many keys there are. */
+/** How many keys there are; 0 also when the lock could not be taken (Errors). */
 THRUM_API size_t thrum_shared_map_size(thrum_shared_map_t *map);
 
 /** Removes all keys, in one step. @return 0, EINVAL, ENOMEM. */
@@ -182,7 +184,7 @@ THRUM_API int thrum_shared_list_compare_and_set(thrum_shared_list_t *list, int64
 THRUM_API int thrum_shared_list_add(thrum_shared_list_t *list, int64_t index, int64_t delta,
                                     int64_t *sum);
 
-/** How many values there are. */
+/** How many values there are; 0 also when the lock could not be taken. */
 THRUM_API size_t thrum_shared_list_size(thrum_shared_list_t *list);
 
 /** Takes all values out, in one step. @return 0, EINVAL, ENOMEM. */

@@ -69,7 +69,8 @@ typedef struct thrum_shared_config {
 /** What allocated memory is aligned to: no two blocks have a cache line in common. */
 #define THRUM_SHARED_ALIGNMENT 64
 
-/** Makes an arena; NULL for the defaults.
+/** Makes an arena; NULL for the defaults. With a name it may wait for another process that is just making one of that
+ *  name; while that one is stopped, it waits.
  *  @return 0, EINVAL (NULL, no config_size, a name that is none, size above max_size or that too small),
  *          EEXIST (some process has one of that name open), ENOMEM, EMFILE, ENFILE, or ENOTSUP (not on this
  *          system). */

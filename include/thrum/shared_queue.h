@@ -49,7 +49,8 @@ THRUM_BEGIN_DECLS
  *          just taken it out; room, blocks and locks of the dead are given back, and nobody is ever told. What
  *          a dead process got and did not mark done stays unfinished. Who is only stopped is waited for:
  *          while it stands in the middle of a call, or at the door behind somebody who does, calls that need
- *          the same end of the queue wait for it, but no longer than their deadline. (A process that is
+ *          the same end of the queue wait for it, but no longer than their deadline; where that has passed, and
+ *          in the try-forms, a tenth of a second, in which a process that runs is through. (A process that is
  *          stopped while it waits for items or room is in nobody's way.)
  * Ordering A put is a release, and the get that takes its item an acquire. A task_done is a release,
  *          and a join that returns 0 acquires every task_done before it.
@@ -115,7 +116,8 @@ THRUM_API int thrum_shared_queue_put(thrum_shared_queue_t *q, const void *data, 
 THRUM_API THRUM_NODISCARD int thrum_shared_queue_tryput(thrum_shared_queue_t *q, const void *data,
                                                         size_t size);
 
-/** As thrum_shared_queue_put, or ETIMEDOUT. A place that is there is taken even if the deadline has passed. */
+/** As thrum_shared_queue_put, or ETIMEDOUT. A place that is there is taken even if the deadline has passed: then
+ *  it waits for others' copies, a tenth of a second at most. */
 THRUM_API THRUM_NODISCARD int thrum_shared_queue_put_until(thrum_shared_queue_t *q,
                                                            const void *data, size_t size,
                                                            thrum_time_t deadline);
@@ -142,11 +144,12 @@ THRUM_API THRUM_NODISCARD int thrum_shared_queue_get(thrum_shared_queue_t *q, vo
                                                      size_t capacity, size_t *size);
 
 /** @return 0, EAGAIN (empty; or somebody who is stopped stands in the way), ESHUTDOWN, EMSGSIZE, EINVAL,
- *  ENOMEM. Never waits for an item. */
+ *  ENOMEM. Never waits for an item, and for others' copies a tenth of a second at most. */
 THRUM_API THRUM_NODISCARD int thrum_shared_queue_tryget(thrum_shared_queue_t *q, void *buf,
                                                         size_t capacity, size_t *size);
 
-/** As thrum_shared_queue_get, or ETIMEDOUT. An item that is there is taken even if the deadline has passed. */
+/** As thrum_shared_queue_get, or ETIMEDOUT. An item that is there is taken even if the deadline has passed: then
+ *  it waits for others' copies, a tenth of a second at most. */
 THRUM_API THRUM_NODISCARD int thrum_shared_queue_get_until(thrum_shared_queue_t *q, void *buf,
                                                            size_t capacity, size_t *size,
                                                            thrum_time_t deadline);
