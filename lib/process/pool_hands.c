@@ -219,6 +219,15 @@ static void await_end(const thi_hand_t *hand)
     }
 }
 
+/* Others make it ready meanwhile. Only the service thread makes it nobody, or somebody else. */
+static bool is_somebody(thi_ppool_t *pool, const thi_hand_t *hand)
+{
+    thi_ppool_lock(pool);
+    const bool is = hand->state != THI_HAND_NONE;
+    thi_ppool_unlock(pool);
+    return is;
+}
+
 void thi_hands_lost(thi_ppool_t *pool)
 {
     while (!thi_family_ended(pool->family.pidfd))
@@ -229,7 +238,7 @@ void thi_hands_lost(thi_ppool_t *pool)
     thi_nap(2000); /* for a worker that we have not heard of */
     for (size_t i = 0; i < pool->workers; i++) {
         thi_hand_t *hand = &pool->hands[i];
-        if (hand->state == THI_HAND_NONE)
+        if (!is_somebody(pool, hand))
             continue;
         await_end(hand);
         if (hand->pid != 0)
@@ -244,7 +253,7 @@ static void hear(thi_ppool_t *pool, const thi_message_t *message, int fd)
 {
     thi_hand_t *hand = message->slot < pool->workers ? &pool->hands[message->slot] : NULL;
     const bool current =
-        hand != NULL && hand->state != THI_HAND_NONE && hand->generation == message->generation;
+        hand != NULL && hand->generation == message->generation && is_somebody(pool, hand);
     if (current && message->what == THI_SAY_BORN) {
         thi_batch_t batch;
         thi_batch_begin(&batch);
@@ -287,6 +296,7 @@ void thi_hands_hear(thi_ppool_t *pool)
  * Looking after them
  */
 
+/* Under the lock. */
 static bool is_needed(const thi_ppool_t *pool)
 {
     if (thi_load_relaxed(&pool->broken) != 0)
@@ -335,8 +345,13 @@ static thrum_time_t tend_family(thi_ppool_t *pool)
 thrum_time_t thi_hands_tend(thi_ppool_t *pool)
 {
     thrum_time_t deadline = THRUM_FOREVER;
-    if (!pool->has_family && is_needed(pool))
-        deadline = tend_family(pool);
+    if (!pool->has_family) {
+        thi_ppool_lock(pool);
+        const bool needed = is_needed(pool);
+        thi_ppool_unlock(pool);
+        if (needed)
+            deadline = tend_family(pool);
+    }
     for (size_t i = 0; pool->has_family && i < pool->workers; i++) {
         thi_message_t order;
         thi_ppool_lock(pool);
