@@ -252,7 +252,7 @@ static void hand_out(thi_ppool_t *pool, thi_batch_t *batch)
         thi_job_t *job = pool->first;
         const bool dropped = is_dropped(job);
         if (dropped && thi_batch_full(batch)) {
-            batch->more = true;
+            batch->more = batch->kick = true;
             return;
         }
         if (!dropped && (hand = pick(pool)) == NULL)
@@ -293,5 +293,6 @@ void thi_ppool_clear(thi_ppool_t *pool, thi_batch_t *batch, int error, bool post
         give_room(job, batch);
         thi_batch_add(batch, job, error)->is_cancelled = error == ECANCELED;
     }
-    batch->more = batch->more || pool->first != NULL;
+    if (pool->first != NULL)
+        batch->more = batch->kick = true;
 }

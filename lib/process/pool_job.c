@@ -145,6 +145,7 @@ static bool cancel(thi_remote_t *remote)
     thi_ppool_t *pool = job->pool;
     thi_batch_t batch;
     bool taken = false;
+    bool dispatches = false;
     if (thi_ppool_is_forked(pool))
         return cancel_in_child(job);
     thi_batch_begin(&batch);
@@ -155,11 +156,12 @@ static bool cancel(thi_remote_t *remote)
         taken = true;
     } else if (job->state == THI_JOB_POSTED) {
         taken = thi_hand_revoke(pool, job);
-        if (taken)
-            thi_ppool_dispatch(pool, &batch);
+        dispatches = taken;
     }
-    if (taken)
+    if (taken) /* first: what is dropped then may fill the batch */
         thi_batch_add(&batch, job, ECANCELED)->is_cancelled = true;
+    if (dispatches)
+        thi_ppool_dispatch(pool, &batch);
     thi_ppool_unlock(pool);
     thi_batch_done(pool, &batch);
     return taken;

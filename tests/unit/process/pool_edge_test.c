@@ -1,0 +1,37 @@
+#include "process/pool.h"
+#include "process/pools.h"
+
+/* A process pool at its limits: rings that are full, replies that grow, answers that are false, ends that meet. */
+TestSuite(process_pool_edge, .timeout = 60);
+
+static thrum_executor_t *sleepy_pool(void) /* one worker, which sleeps as soon as it has nothing to do */
+{
+    thrum_process_pool_config_t config = config_of(1);
+    config.spin = -1;
+    return pool_with(&config);
+}
+
+/* --- rings -------------------------------------------------------------------------------------------- */
+
+Test(process_pool_edge, tasks_of_a_cancelled_group_are_dropped_by_the_cancel_of_another)
+{
+    enum { N = 300 };
+    struct gate *gate = victim_memory(sizeof *gate);
+    thrum_group_t group;
+    thrum_executor_t *pool = sleepy_pool();
+    thrum_future_t *held = submitted(pool, hold_at, gate);
+    await(&gate->inside, 1);
+    thrum_future_t *f = submitted(pool, twice, NULL);
+    EXPECT_CALL(0, thrum_group_init(&group, pool));
+    for (int i = 0; i < N; i++)
+        EXPECT_CALL(0, thrum_group_spawn(&group, twice, NULL));
+    thrum_group_cancel(&group);
+    cr_expect(thrum_future_cancel(f));
+    thrum_future_release(f);
+    while (stats_of(pool).queued > 3) /* with the worker held: all but what it has been given is dropped */
+        usleep(200);
+    thi_store_release(&gate->open, 1u);
+    EXPECT_CALL(ECANCELED, thrum_group_wait(&group));
+    EXPECT_CALL(0, status_of(held, NULL));
+    thrum_executor_destroy(pool);
+}
