@@ -151,6 +151,7 @@ static void hear_note(thi_ppool_t *pool, thi_hand_t *hand, uint32_t notes, thi_b
         return;
     }
     thi_store_relaxed(&hand->notes, notes);
+    pool->full = false; /* it may have passed what was taken back: there is room again */
     thi_hand_look_at_phase(pool, hand, batch);
 }
 

@@ -4,11 +4,17 @@
 /* A process pool at its limits: rings that are full, replies that grow, answers that are false, ends that meet. */
 TestSuite(process_pool_edge, .timeout = 60);
 
-static thrum_executor_t *sleepy_pool(void) /* one worker, which sleeps as soon as it has nothing to do */
+static thrum_executor_t *
+sleepy_pool(void) /* one worker, which sleeps as soon as it has nothing to do */
 {
     thrum_process_pool_config_t config = config_of(1);
     config.spin = -1;
     return pool_with(&config);
+}
+
+static void await_idle(thrum_executor_t *pool)
+{
+    await(&thi_ppool_of(pool)->hands[0].desk->asleep, 1);
 }
 
 /* --- rings -------------------------------------------------------------------------------------------- */
@@ -28,10 +34,34 @@ Test(process_pool_edge, tasks_of_a_cancelled_group_are_dropped_by_the_cancel_of_
     thrum_group_cancel(&group);
     cr_expect(thrum_future_cancel(f));
     thrum_future_release(f);
-    while (stats_of(pool).queued > 3) /* with the worker held: all but what it has been given is dropped */
+    while (stats_of(pool).queued >
+           3) /* with the worker held: all but what it has been given is dropped */
         usleep(200);
     thi_store_release(&gate->open, 1u);
     EXPECT_CALL(ECANCELED, thrum_group_wait(&group));
     EXPECT_CALL(0, status_of(held, NULL));
+    thrum_executor_destroy(pool);
+}
+
+/* The worker is stopped, so it passes none of them meanwhile. */
+Test(process_pool_edge, requests_that_were_taken_back_leave_room_for_others)
+{
+    enum { N = 3 * THI_DESK_SLOTS };
+    void *pid = NULL;
+    thrum_executor_t *pool = sleepy_pool();
+    for (int round = 0; round < 2; round++) {
+        EXPECT_CALL(0, status_of(submitted(pool, my_pid, NULL), &pid));
+        await_idle(pool);
+        kill((pid_t)(intptr_t)pid, SIGSTOP);
+        for (int i = 0; i < N; i++) {
+            thrum_future_t *f = submitted(pool, twice, NULL);
+            cr_assert(thrum_future_cancel(f));
+            thrum_future_release(f);
+        }
+        thrum_future_t *f = submitted(pool, twice, (void *)4);
+        kill((pid_t)(intptr_t)pid, SIGCONT);
+        EXPECT_CALL(0, thrum_future_wait_until(f, thrum_after(THRUM_S(20))));
+        thrum_future_release(f);
+    }
     thrum_executor_destroy(pool);
 }
