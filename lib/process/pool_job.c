@@ -31,10 +31,19 @@ thi_job_t *thi_job_make(thi_ppool_t *pool, uint32_t kind, size_t tail)
     return job;
 }
 
+/* In the child of a fork the block itself is the parent's. */
+static void give_block(thi_ppool_t *pool, thi_bulk_t *bulk)
+{
+    if (!thi_ppool_is_forked(pool))
+        thi_blocks_give(&pool->blocks, bulk);
+    else if (bulk != NULL)
+        thi_free(bulk, sizeof *bulk);
+}
+
 static void free_job(thi_job_t *job)
 {
     thi_ppool_t *pool = job->pool;
-    thi_blocks_give(&pool->blocks, job->bulk);
+    give_block(pool, job->bulk);
     if (job->reply != NULL)
         thi_free(job->reply, job->reply_size);
     if (job->has_tail)

@@ -65,3 +65,77 @@ Test(process_pool_edge, requests_that_were_taken_back_leave_room_for_others)
     }
     thrum_executor_destroy(pool);
 }
+
+/* --- replies ------------------------------------------------------------------------------------------ */
+
+enum { LARGE = 65 << 20 }; /* more than is kept of what nobody uses */
+
+static int large_reply(const void *in, size_t size, thrum_reply_t *reply)
+{
+    (void)in, (void)size;
+    unsigned char *bytes = malloc(LARGE);
+    if (bytes == NULL)
+        return ENOMEM;
+    memset(bytes, 7, LARGE);
+    const int err = thrum_reply(reply, bytes, LARGE);
+    free(bytes);
+    return err;
+}
+
+static int releases(void *f)
+{
+    thrum_future_release(f);
+    return 0;
+}
+
+Test(process_pool_edge, a_child_of_a_fork_that_releases_a_reply_leaves_the_parents_alone)
+{
+    const unsigned char *data = NULL;
+    size_t size = 0;
+    thrum_future_t *f = NULL;
+    thrum_executor_t *pool = pool_of(1);
+    EXPECT_CALL(0, thrum_executor_submit_bytes(pool, large_reply, NULL, 0, &f));
+    EXPECT_CALL(0, thrum_future_bytes(f, (const void **)&data, &size));
+    cr_expect_eq(victim_end(victim_start(releases, f)), 0);
+    cr_assert_eq(size, (size_t)LARGE);
+    cr_expect(data[0] == 7 && data[LARGE / 2] == 7 && data[LARGE - 1] == 7);
+    thrum_future_release(f);
+    thrum_executor_destroy(pool);
+}
+
+static int shuts_down_copy(void *arg)
+{
+    return thrum_executor_shutdown(arg, THRUM_CANCEL_PENDING);
+}
+
+static int sum_of(const void *in, size_t size, thrum_reply_t *reply)
+{
+    const unsigned char *bytes = in;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < size; i += 4096)
+        sum += bytes[i];
+    return thrum_reply(reply, &sum, sizeof sum);
+}
+
+Test(process_pool_edge, a_child_of_a_fork_that_shuts_down_leaves_the_parents_inputs_alone)
+{
+    struct gate *gate = victim_memory(sizeof *gate);
+    const uint64_t *sum = NULL;
+    size_t size = 0;
+    thrum_future_t *f = NULL;
+    unsigned char *in = victim_memory(LARGE);
+    memset(in, 1, LARGE);
+    thrum_executor_t *pool = pool_of(1);
+    thrum_future_t *held = submitted(pool, hold_at, gate);
+    await(&gate->inside, 1);
+    for (unsigned i = 0; i < thi_ppool_of(pool)->hands[0].window; i++) /* the next one is queued */
+        EXPECT_CALL(0, thrum_executor_submit(pool, twice, NULL, NULL));
+    EXPECT_CALL(0, thrum_executor_submit_bytes(pool, sum_of, in, LARGE, &f));
+    cr_expect_eq(victim_end(victim_start(shuts_down_copy, pool)), 0);
+    thi_store_release(&gate->open, 1u);
+    EXPECT_CALL(0, thrum_future_bytes(f, (const void **)&sum, &size));
+    cr_expect_eq(*sum, (uint64_t)LARGE / 4096);
+    thrum_future_release(f);
+    EXPECT_CALL(0, status_of(held, NULL));
+    thrum_executor_destroy(pool);
+}
