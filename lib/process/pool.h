@@ -221,7 +221,9 @@ void thi_ppool_kick(thi_ppool_t *pool); /* the service thread looks again */
 extern const thi_remote_kind_t thi_job_remote;
 thi_job_t *thi_job_make(thi_ppool_t *pool, uint32_t kind, size_t tail);
 void thi_job_unref(thi_job_t *job);
-void thi_job_end(thi_end_t *end); /* the pool's reference goes */
+/* The pool's reference goes. What it leaves is to be called by the caller, after all else. */
+struct thi_callback *thi_job_end(thi_end_t *end);
+void thi_ppool_end_one(thi_ppool_t *pool); /* one less of `ending` */
 void thi_ppool_later(thi_ppool_t *pool, struct thi_callback *list);
 /* Under the lock: has the worker killed for what it runs, if it still does: the request with that number, or, with
  * LATE and KILLED, whichever it is. True: it is condemned. */

@@ -88,6 +88,12 @@ static void count(thi_ppool_t *pool, uint64_t *counter)
 {
     thi_ppool_lock(pool);
     (*counter)++;
+    thi_ppool_unlock(pool);
+}
+
+void thi_ppool_end_one(thi_ppool_t *pool)
+{
+    thi_ppool_lock(pool);
     pool->ending--;
     const bool last = pool->ending == 0 && pool->posted == 0 && pool->queued == 0;
     thi_ppool_unlock(pool);
@@ -95,27 +101,30 @@ static void count(thi_ppool_t *pool, uint64_t *counter)
         thi_ppool_kick(pool);
 }
 
-static void end_future(thi_ppool_t *pool, thrum_future_t *f, const thi_end_t *end, int status)
+static struct thi_callback *end_future(thi_ppool_t *pool, thrum_future_t *f, const thi_end_t *end,
+                                       int status)
 {
-    if (end->is_cancelled) {
-        (void)thi_future_cancel(f);
-    } else {
-        struct thi_callback *list =
-            thi_future_finish_apart(f, status, (void *)(uintptr_t)end->value);
-        if (list != NULL)
-            thi_ppool_later(pool, list);
+    struct thi_callback *list =
+        end->is_cancelled ? thi_future_cancel_apart(f)
+                          : thi_future_finish_apart(f, status, (void *)(uintptr_t)end->value);
+    if (list != NULL && !end->is_cancelled) {
+        thi_ppool_later(pool, list);
+        list = NULL;
     }
     thrum_future_release(f);
+    return list;
 }
 
-void thi_job_end(thi_end_t *end)
+/* I3 of pool_collect.c. */
+struct thi_callback *thi_job_end(thi_end_t *end)
 {
     thi_job_t *job = end->job;
     thi_ppool_t *pool = job->pool;
     if (job->kind == THI_REQUEST_CHUNK) {
         thi_lane_end(end);
-        return;
+        return NULL;
     }
+    struct thi_callback *list = NULL;
     const thi_task_t task = {NULL, NULL, job->owner, 0};
     const int status = end->is_cancelled ? ECANCELED : keep_reply(end);
     uint64_t *counter = status == 0 ? &pool->completed : &pool->failed;
@@ -123,8 +132,10 @@ void thi_job_end(thi_end_t *end)
     if (thi_task_group(&task) != NULL)
         thi_group_end(thi_task_group(&task), status);
     else if (thi_task_future(&task) != NULL)
-        end_future(pool, thi_task_future(&task), end, status);
+        list = end_future(pool, thi_task_future(&task), end, status);
+    thi_ppool_end_one(pool);
     thi_job_unref(job);
+    return list;
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -178,12 +178,8 @@ static void leave(thi_ppool_t *pool, thi_job_t *job, bool was_taken)
     thi_lock(&m->lock, THI_RANK_BLOCKS);
     lane->chunk = NULL; /* it will be somebody else's block */
     thi_unlock(&m->lock, THI_RANK_BLOCKS);
-    thi_ppool_lock(pool);
-    pool->ending -= was_taken;
-    const bool last = pool->ending == 0 && pool->posted == 0 && pool->queued == 0;
-    thi_ppool_unlock(pool);
-    if (last && thi_load_acquire(&pool->closing) != 0)
-        thi_ppool_kick(pool);
+    if (was_taken)
+        thi_ppool_end_one(pool);
     thi_job_unref(job);
     unref(m);
 }

@@ -139,3 +139,58 @@ Test(process_pool_edge, a_child_of_a_fork_that_shuts_down_leaves_the_parents_inp
     EXPECT_CALL(0, status_of(held, NULL));
     thrum_executor_destroy(pool);
 }
+
+/* --- ends that meet ----------------------------------------------------------------------------------- */
+
+static void count_call(thrum_future_t *f, void *arg)
+{
+    (void)f;
+    thi_fetch_add_acq_rel((uint32_t *)arg, 1u);
+}
+
+Test(process_pool_edge, a_pool_has_not_ended_before_callbacks_are_with_the_thread_that_calls_them)
+{
+    uint32_t called = 0;
+    struct gate *gate = victim_memory(sizeof *gate);
+    thrum_executor_t *ex = pool_of(1);
+    thi_ppool_t *pool = thi_ppool_of(ex);
+    thrum_future_t *f = submitted(ex, hold_at, gate);
+    EXPECT_CALL(0, thrum_future_add_done_callback(f, count_call, &called));
+    thi_lock(&pool->later_lock,
+             THI_RANK_OFFICE); /* whoever ends it comes no further than to the callbacks */
+    thi_store_release(&gate->open, 1u);
+    while (!thrum_future_done(f))
+        usleep(200);
+    cr_expect_eq(thi_load_acquire(&pool->ending), 1u);
+    thi_unlock(&pool->later_lock, THI_RANK_OFFICE);
+    thrum_executor_destroy(ex);
+    while (thi_load_acquire(&called) == 0)
+        usleep(200);
+    thrum_future_release(f);
+}
+
+static void shuts_down(thrum_future_t *f, void *arg)
+{
+    (void)f;
+    if (thrum_executor_shutdown(arg, THRUM_WAIT) != 0)
+        abort();
+}
+
+Test(process_pool_edge, a_callback_of_cancelled_tasks_may_wait_for_the_end)
+{
+    enum { N = 100 };
+    thrum_future_t *f[N];
+    struct gate *gate = victim_memory(sizeof *gate);
+    thrum_executor_t *pool = pool_of(1);
+    thrum_future_t *held = submitted(pool, hold_at, gate);
+    await(&gate->inside, 1);
+    for (int i = 0; i < N; i++)
+        f[i] = submitted(pool, twice, NULL);
+    thi_store_release(&gate->open, 1u);
+    EXPECT_CALL(0, thrum_future_add_done_callback(f[N - 1], shuts_down, pool));
+    (void)thrum_future_cancel(f[N - 1]);
+    thrum_executor_destroy(pool);
+    for (int i = 0; i < N; i++)
+        (void)status_of(f[i], NULL);
+    EXPECT_CALL(0, status_of(held, NULL));
+}
