@@ -194,3 +194,40 @@ Test(process_pool_edge, a_callback_of_cancelled_tasks_may_wait_for_the_end)
         (void)status_of(f[i], NULL);
     EXPECT_CALL(0, status_of(held, NULL));
 }
+
+struct mapper {
+    thrum_executor_t *pool;
+    thrum_fn fn;
+    void *args[10];
+    int status[10];
+    size_t chunk;
+    int result;
+};
+
+static void *maps(void *arg)
+{
+    struct mapper *m = arg;
+    m->result =
+        thrum_executor_map(m->pool, m->fn, m->args, NULL, m->status, 10, m->chunk, THRUM_FOREVER);
+    return NULL;
+}
+
+/* The map is kept from its first block; what it needs after that comes when the pool is closing. */
+Test(process_pool_edge, a_map_that_was_let_in_is_done_whatever_shuts_down)
+{
+    pthread_t thread;
+    struct mapper m = {.pool = pool_of(2), .fn = twice, .chunk = 1};
+    thi_ppool_t *pool = thi_ppool_of(m.pool);
+    EXPECT_CALL(0, status_of(submitted(m.pool, twice, NULL), NULL));
+    thi_lock(&pool->blocks.lock, THI_RANK_OFFICE);
+    cr_assert_eq(pthread_create(&thread, NULL, maps, &m), 0);
+    while (thi_load_acquire(&pool->ending) == 0)
+        usleep(200);
+    EXPECT_CALL(0, thrum_executor_shutdown(m.pool, 0));
+    EXPECT_CALL(ETIMEDOUT,
+                thrum_executor_shutdown_until(m.pool, THRUM_WAIT, thrum_after(THRUM_MS(20))));
+    thi_unlock(&pool->blocks.lock, THI_RANK_OFFICE);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    EXPECT_CALL(0, m.result);
+    thrum_executor_destroy(m.pool);
+}
