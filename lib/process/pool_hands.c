@@ -286,9 +286,13 @@ void thi_hands_hear(thi_ppool_t *pool)
     thi_message_t message;
     int fd = -1;
     int err = 0;
-    while (pool->has_family && (err = thi_family_hear(pool->family.channel, &message, &fd)) == 0)
+    if (!pool->has_family)
+        return;
+    /* First: then all that it has said is there. Others may hold its end of the channel: that need not close. */
+    const bool ended = thi_family_ended(pool->family.pidfd);
+    while ((err = thi_family_hear(pool->family.channel, &message, &fd)) == 0)
         hear(pool, &message, fd);
-    if (pool->has_family && err != EAGAIN)
+    if (ended || err != EAGAIN)
         thi_hands_lost(pool);
 }
 

@@ -1,3 +1,5 @@
+#include <sys/syscall.h>
+
 #include "process/pool.h"
 #include "process/pools.h"
 
@@ -230,4 +232,52 @@ Test(process_pool_edge, a_map_that_was_let_in_is_done_whatever_shuts_down)
     cr_assert_eq(pthread_join(thread, NULL), 0);
     EXPECT_CALL(0, m.result);
     thrum_executor_destroy(m.pool);
+}
+
+/* --- the spawner -------------------------------------------------------------------------------------- */
+
+static bool is_open_here(const char *what)
+{
+    for (int fd = 0; fd < 200; fd++) {
+        char path[64];
+        char to[64] = "";
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        if (readlink(path, to, sizeof to - 1) > 0 && strcmp(to, what) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Its end of the channel, held here as by a process that was forked at the wrong moment. -1: not allowed. */
+static int copy_of_channel(const thi_ppool_t *pool)
+{
+    const int pidfd = pool->family.pidfd;
+    for (int fd = 0; fd < 200; fd++) {
+        char path[64];
+        char to[64] = "";
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pool->family.pid, fd);
+        if (readlink(path, to, sizeof to - 1) > 0 && strncmp(to, "socket:", 7) == 0 &&
+            !is_open_here(to))
+            return (int)syscall(438 /* pidfd_getfd */, pidfd, fd, 0);
+    }
+    return -1;
+}
+
+Test(process_pool_edge, the_end_of_a_spawner_is_seen_whoever_holds_its_channel)
+{
+    struct gate *gate = victim_memory(sizeof *gate);
+    thrum_executor_t *pool = pool_of(1);
+    thrum_future_t *f = submitted(pool, hold_at, gate);
+    await(&gate->inside, 1);
+    const int copy = copy_of_channel(thi_ppool_of(pool));
+    if (copy >= 0) {
+        kill(thi_ppool_of(pool)->family.pid, SIGKILL);
+        EXPECT_CALL(ECHILD, status_of(f, NULL));
+        EXPECT_CALL(0, status_of(submitted(pool, twice, NULL), NULL));
+        close(copy);
+    } else {
+        thi_store_release(&gate->open, 1u);
+        EXPECT_CALL(0, status_of(f, NULL));
+    }
+    thrum_executor_destroy(pool);
 }
