@@ -46,6 +46,8 @@ void thi_ppool_enqueue(thi_ppool_t *pool, thi_job_t *job, thi_batch_t *batch)
         batch->kick = true; /* the next part of a map: there may be no worker any more */
     if (thi_load_relaxed(&pool->broken) != 0)
         thi_ppool_clear(pool, batch, EPIPE, false);
+    else if (pool->cancels)
+        thi_ppool_clear(pool, batch, ECANCELED, false);
     else if (!pool->full)
         thi_ppool_dispatch(pool, batch);
 }
@@ -256,9 +258,13 @@ static void release(thrum_executor_t *ex)
     thi_ppool_unref(thi_ppool_of(ex));
 }
 
-/* Ends what has not begun. */
+/* Ends what has not begun: also of a map whose next chunk comes later. */
 static void clear(thi_ppool_t *pool)
 {
+    thi_ppool_lock(pool);
+    pool->cancels = true;
+    thi_ppool_stop_chunks(pool);
+    thi_ppool_unlock(pool);
     bool more = true;
     while (more) {
         thi_batch_t batch;

@@ -173,6 +173,7 @@ typedef struct thi_ppool {
     size_t ready;    /* workers that are */
     size_t spare;    /* workers that are ready, and have nothing */
     bool full;       /* no worker can be given more, until something changes */
+    bool cancels;    /* what has not begun will not: a shutdown has said so */
     bool idle_timer; /* nobody looks at time limits */
     uint64_t completed;
     uint64_t failed;
@@ -237,6 +238,7 @@ void thi_ppool_dispatch(thi_ppool_t *pool, thi_batch_t *batch);
 bool thi_hand_revoke(thi_ppool_t *pool, thi_job_t *job); /* a posted one; it is nobody's then */
 void thi_hand_retire(thi_ppool_t *pool, thi_hand_t *hand, uint32_t seq);
 void thi_ppool_clear(thi_ppool_t *pool, thi_batch_t *batch, int error, bool posted_too);
+void thi_ppool_stop_chunks(thi_ppool_t *pool); /* no further call of a map begins in one */
 static inline thi_end_t *thi_batch_add(thi_batch_t *batch, thi_job_t *job, int status)
 {
     thi_end_t *end = &batch->ends[batch->n++];

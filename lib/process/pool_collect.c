@@ -264,6 +264,8 @@ static bool drain_some(thi_ppool_t *pool, size_t *total)
     }
     if (thi_load_relaxed(&pool->broken) != 0)
         thi_ppool_clear(pool, &batch, EPIPE, true);
+    else if (pool->cancels)
+        thi_ppool_clear(pool, &batch, ECANCELED, false);
     else
         thi_ppool_dispatch(pool, &batch);
     const bool more = batch.more || thi_batch_full(&batch);

@@ -277,6 +277,18 @@ void thi_ppool_dispatch(thi_ppool_t *pool, thi_batch_t *batch)
     show_all(batch);
 }
 
+void thi_ppool_stop_chunks(thi_ppool_t *pool)
+{
+    for (size_t i = 0; i < pool->workers; i++) {
+        const thi_hand_t *hand = &pool->hands[i];
+        for (uint32_t seq = hand->oldest; seq != hand->tail; seq++) {
+            const thi_job_t *job = hand->jobs[seq % THI_DESK_SLOTS];
+            if (job != NULL && job->kind == THI_REQUEST_CHUNK)
+                thi_store_relaxed(&((thi_chunk_t *)(void *)job->bulk->at)->stop, 1u);
+        }
+    }
+}
+
 void thi_ppool_clear(thi_ppool_t *pool, thi_batch_t *batch, int error, bool posted_too)
 {
     for (size_t i = 0; posted_too && i < pool->workers; i++) {

@@ -41,7 +41,7 @@ void thi_hand_crashed(thi_ppool_t *pool, thi_job_t *job, thi_batch_t *batch)
 {
     const bool by_itself = job->doom == THI_DOOM_NONE;
     const thrum_crash_t policy = by_itself ? pool->config.on_crash : THRUM_CRASH_FAIL;
-    if (policy == THRUM_CRASH_RETRY && job->tries < pool->config.retries &&
+    if (policy == THRUM_CRASH_RETRY && job->tries < pool->config.retries && !pool->cancels &&
         job->kind != THI_REQUEST_CHUNK) {
         job->tries++;
         thi_queue_put_first(pool, job);

@@ -234,6 +234,33 @@ Test(process_pool_edge, a_map_that_was_let_in_is_done_whatever_shuts_down)
     thrum_executor_destroy(m.pool);
 }
 
+static int first_holds(void *arg, void **result)
+{
+    struct gate *gate = arg;
+    if (gate->pid == 0)
+        return hold_at(gate, result);
+    thi_fetch_add_acq_rel(&gate->open, 1u); /* one more that ran */
+    return 0;
+}
+
+Test(process_pool_edge, a_shutdown_that_cancels_and_kills_ends_a_map)
+{
+    pthread_t thread;
+    struct gate *gate = victim_memory(sizeof *gate);
+    struct mapper m = {.pool = pool_of(1), .fn = first_holds, .chunk = 10};
+    for (int i = 0; i < 10; i++)
+        m.args[i] = gate;
+    cr_assert_eq(pthread_create(&thread, NULL, maps, &m), 0);
+    await(&gate->inside, 1);
+    EXPECT_CALL(
+        0, thrum_executor_shutdown(m.pool, THRUM_WAIT | THRUM_CANCEL_PENDING | THRUM_KILL_RUNNING));
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    for (int i = 0; i < 10; i++)
+        EXPECT_CALL(i == 0 ? ECHILD : ECANCELED, m.status[i]);
+    cr_expect_eq(gate->open, 0u);
+    thrum_executor_destroy(m.pool);
+}
+
 /* --- the spawner -------------------------------------------------------------------------------------- */
 
 static bool is_open_here(const char *what)
