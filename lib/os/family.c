@@ -411,9 +411,11 @@ int thi_family_tell(int channel, const thi_message_t *message, int fd)
     const int cancel = thi_cancel_off();
     ssize_t sent = -1;
     do
-        sent = sendmsg(channel, &header, MSG_NOSIGNAL);
+        sent = sendmsg(channel, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
-    const int err = sent < 0 ? errno : 0;
+    int err = sent < 0 ? errno : 0;
+    if (err != EPIPE && err != ECONNRESET && err != 0)
+        err = EAGAIN; /* the channel is full, or too many descriptors are on their way */
     thi_cancel_restore(cancel);
     errno = saved;
     return err;

@@ -493,7 +493,8 @@ void thi_family_settle(void);
  * session, gathers orphans itself, hears signals as the founder did, and dies with the spawner. 0, or an error. */
 int thi_family_bear(const thi_found_t *found, int32_t *pid, int *pidfd);
 
-/* Sends; `fd` goes along unless it is below 0. 0, or an error: the other side is gone. */
+/* Sends, without waiting; `fd` goes along unless it is below 0. 0; EAGAIN: it cannot be sent yet; another error:
+ * the other side is gone. */
 int thi_family_tell(int channel, const thi_message_t *message, int fd);
 
 /* Takes the next message, without waiting: 0, EAGAIN, or ESHUTDOWN: the other side is gone. */

@@ -180,6 +180,7 @@ typedef struct thi_ppool {
     uint64_t cancelled;
     uint64_t restarted;
     uint32_t init_deaths; /* in a row */
+    uint32_t asked;       /* workers that are */
 
     /* The service thread's. */
     thi_found_t family;

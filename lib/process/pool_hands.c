@@ -12,6 +12,8 @@
 #define FALL_MOST_NS THRUM_S(1)  /* and after other deaths, and failures to fork */
 #define LASTED_NS THRUM_MS(200)  /* it has not died at once */
 #define INIT_DEATHS 8u
+#define ASKED_MAX 64u        /* so many births on their way: their messages fit into the channel */
+#define RETRY_NS THRUM_MS(1) /* until it is tried again to say what could not be said */
 
 static thrum_time_t back_off(uint32_t falls, int64_t most)
 {
@@ -97,13 +99,21 @@ static void reset_desk(thi_desk_t *desk)
     thi_store_relaxed(&desk->begun_at, (thrum_time_t)0);
 }
 
+/* Under the lock. */
+static void change_state(thi_ppool_t *pool, thi_hand_t *hand, uint32_t state)
+{
+    pool->asked += (state == THI_HAND_ASKED);
+    pool->asked -= (hand->state == THI_HAND_ASKED);
+    hand->state = state;
+}
+
 static void reset(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)
 {
     if (hand->state == THI_HAND_READY) {
         pool->ready--;
         pool->spare--;
     }
-    hand->state = THI_HAND_NONE;
+    change_state(pool, hand, THI_HAND_NONE);
     if (hand->pidfd >= 0)
         (void)thi_fd_close(hand->pidfd);
     hand->pidfd = -1;
@@ -204,9 +214,10 @@ static void let_go(thi_ppool_t *pool)
 void thi_hands_dismiss(thi_ppool_t *pool)
 {
     const thi_message_t order = {.what = THI_SAY_QUIT};
-    (void)thi_family_tell(pool->family.channel, &order, -1);
-    while (!thi_family_ended(pool->family.pidfd))
+    while (!thi_family_ended(pool->family.pidfd)) {
+        (void)thi_family_tell(pool->family.channel, &order, -1);
         thi_nap(200);
+    }
     let_go(pool);
 }
 
@@ -258,7 +269,7 @@ static void hear(thi_ppool_t *pool, const thi_message_t *message, int fd)
         thi_batch_t batch;
         thi_batch_begin(&batch);
         thi_ppool_lock(pool);
-        hand->state = THI_HAND_BORN;
+        change_state(pool, hand, THI_HAND_BORN);
         hand->pid = message->value;
         hand->pidfd = fd;
         thi_hand_look_at_phase(pool, hand, &batch);
@@ -274,7 +285,7 @@ static void hear(thi_ppool_t *pool, const thi_message_t *message, int fd)
         bury(pool, hand, message->signal, message->value);
     } else if (current && message->what == THI_SAY_FAILED) {
         thi_ppool_lock(pool);
-        hand->state = THI_HAND_NONE;
+        change_state(pool, hand, THI_HAND_NONE);
         hand->falls++;
         hand->spawn_at = back_off(hand->falls + FALLS_FREE, FALL_MOST_NS);
         thi_ppool_unlock(pool);
@@ -321,18 +332,45 @@ static bool order_for(thi_ppool_t *pool, thi_hand_t *hand, thi_message_t *order,
     }
     if (known && !needed && hand->active == 0)
         thi_hand_quit(pool, hand);
-    if (hand->state != THI_HAND_NONE || !needed)
+    if (hand->state != THI_HAND_NONE || !needed || pool->asked >= ASKED_MAX)
         return false;
     if (hand->spawn_at > thi_clock()) {
         *deadline = hand->spawn_at < *deadline ? hand->spawn_at : *deadline;
         return false;
     }
-    hand->state = THI_HAND_ASKED;
+    change_state(pool, hand, THI_HAND_ASKED);
     hand->killed = false;
     pool->restarted += hand->generation != 0;
     hand->generation++;
     *order = (thi_message_t){THI_SAY_SPAWN, hand->index, hand->generation, 0, 0};
     return true;
+}
+
+/* Under the lock: it was not told. */
+static void take_order_back(thi_ppool_t *pool, thi_hand_t *hand, const thi_message_t *order)
+{
+    if (order->what == THI_SAY_KILL) {
+        hand->killed = false;
+        return;
+    }
+    hand->generation--;
+    pool->restarted -= hand->generation != 0;
+    change_state(pool, hand, THI_HAND_NONE);
+}
+
+/* False: not now. */
+static bool give_order(thi_ppool_t *pool, thi_hand_t *hand, thrum_time_t *deadline)
+{
+    thi_message_t order;
+    thi_ppool_lock(pool);
+    const bool has_order = order_for(pool, hand, &order, deadline);
+    thi_ppool_unlock(pool);
+    if (!has_order || thi_family_tell(pool->family.channel, &order, -1) == 0)
+        return true;
+    thi_ppool_lock(pool);
+    take_order_back(pool, hand, &order);
+    thi_ppool_unlock(pool);
+    return false;
 }
 
 static thrum_time_t tend_family(thi_ppool_t *pool)
@@ -356,14 +394,9 @@ thrum_time_t thi_hands_tend(thi_ppool_t *pool)
         if (needed)
             deadline = tend_family(pool);
     }
-    for (size_t i = 0; pool->has_family && i < pool->workers; i++) {
-        thi_message_t order;
-        thi_ppool_lock(pool);
-        const bool has_order = order_for(pool, &pool->hands[i], &order, &deadline);
-        thi_ppool_unlock(pool);
-        if (has_order)
-            (void)thi_family_tell(pool->family.channel, &order, -1);
-    }
+    for (size_t i = 0; pool->has_family && i < pool->workers; i++)
+        if (!give_order(pool, &pool->hands[i], &deadline))
+            return thi_clock() + RETRY_NS;
     return deadline;
 }
 
@@ -408,8 +441,11 @@ bool thi_ppool_is_over(thi_ppool_t *pool)
         return over;
     if (!pool->told_to_quit) {
         const thi_message_t order = {.what = THI_SAY_QUIT};
-        pool->told_to_quit = true;
-        (void)thi_family_tell(pool->family.channel, &order, -1);
+        pool->told_to_quit = thi_family_tell(pool->family.channel, &order, -1) == 0;
+        if (!pool->told_to_quit) {
+            thi_nap(RETRY_NS / 1000);
+            thi_ppool_kick(pool);
+        }
     }
     return false;
 }

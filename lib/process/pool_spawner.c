@@ -4,6 +4,8 @@
  */
 #include "process/pool.h"
 
+#define RETRY_US 500u /* until it is tried again to say what could not be said */
+
 typedef struct spawner {
     thi_ppool_t *pool;
     thi_found_t *found;
@@ -17,9 +19,24 @@ typedef struct spawner {
     bool quits;
 } spawner_t;
 
-static void tell(const spawner_t *s, thi_message_t message, int fd)
+/* The parent is gone: so is everybody else. */
+_Noreturn static void end_family(spawner_t *s)
 {
-    (void)thi_family_tell(s->found->channel, &message, fd);
+    for (size_t i = 0; i < s->pool->workers; i++)
+        if (s->workers[i].pid != 0)
+            thi_family_kill(s->workers[i].pidfd);
+    thi_family_sweep(NULL, 0);
+    thi_family_leave(0);
+}
+
+/* The parent never waits to be heard, so it hears. */
+static void tell(spawner_t *s, thi_message_t message, int fd)
+{
+    while (thi_family_tell(s->found->channel, &message, fd) != 0) {
+        if (thi_family_ended(s->found->pidfd))
+            end_family(s);
+        thi_nap(RETRY_US);
+    }
 }
 
 static void spawn(spawner_t *s, uint32_t slot, uint32_t generation)
@@ -78,16 +95,6 @@ static void bury(spawner_t *s, uint32_t slot)
     s->workers[slot].pid = 0;
     thi_family_sweep(s->pids, living(s));
     tell(s, message, -1);
-}
-
-/* The parent is gone: so is everybody else. */
-_Noreturn static void end_family(spawner_t *s)
-{
-    for (size_t i = 0; i < s->pool->workers; i++)
-        if (s->workers[i].pid != 0)
-            thi_family_kill(s->workers[i].pidfd);
-    thi_family_sweep(NULL, 0);
-    thi_family_leave(0);
 }
 
 static void hear(spawner_t *s)

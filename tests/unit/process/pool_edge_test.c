@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <sys/syscall.h>
 
 #include "process/pool.h"
@@ -306,5 +307,26 @@ Test(process_pool_edge, the_end_of_a_spawner_is_seen_whoever_holds_its_channel)
         thi_store_release(&gate->open, 1u);
         EXPECT_CALL(0, status_of(f, NULL));
     }
+    thrum_executor_destroy(pool);
+}
+
+/* The service thread has looked at its signal: nothing holds it up. */
+static void await_service(thi_ppool_t *pool)
+{
+    struct pollfd one = {.fd = pool->signal, .events = POLLIN};
+    thi_ppool_kick(pool);
+    while (poll(&one, 1, 0) > 0)
+        usleep(200);
+}
+
+Test(process_pool_edge, a_spawner_that_does_not_listen_holds_nobody_up)
+{
+    thrum_executor_t *pool = pool_of(400); /* more messages than a channel takes */
+    kill(thi_ppool_of(pool)->family.pid, SIGSTOP);
+    for (int i = 0; i < 3; i++)
+        await_service(thi_ppool_of(pool));
+    EXPECT_CALL(0, thrum_executor_shutdown(pool, 0)); /* so that few of them come at all */
+    await_service(thi_ppool_of(pool));
+    kill(thi_ppool_of(pool)->family.pid, SIGCONT);
     thrum_executor_destroy(pool);
 }
