@@ -141,7 +141,7 @@ static void judge(thi_ppool_t *pool, thi_hand_t *hand, bool lost_task)
     const bool blameless = hand->quits || hand->kills || hand->done != 0 || lasted;
     hand->falls = blameless ? 0 : hand->falls + 1;
     hand->spawn_at = back_off(hand->falls, lost_task ? FALL_TASK_NS : FALL_MOST_NS);
-    if (phase == THI_PHASE_INIT && ++pool->init_deaths >= INIT_DEATHS) {
+    if (phase == THI_PHASE_INIT && !hand->kills && ++pool->init_deaths >= INIT_DEATHS) {
         thi_store_release(&pool->broken, 1u);
         thi_store_release(&pool->closing, 1u);
     }
@@ -251,6 +251,9 @@ void thi_hands_lost(thi_ppool_t *pool)
         thi_hand_t *hand = &pool->hands[i];
         if (!is_somebody(pool, hand))
             continue;
+        thi_ppool_lock(pool);
+        hand->kills = true; /* it is given nothing, and its end is not its own doing */
+        thi_ppool_unlock(pool);
         await_end(hand);
         if (hand->pid != 0)
             thi_family_kill_session(hand->pid);

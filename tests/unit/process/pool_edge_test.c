@@ -330,3 +330,27 @@ Test(process_pool_edge, a_spawner_that_does_not_listen_holds_nobody_up)
     kill(thi_ppool_of(pool)->family.pid, SIGCONT);
     thrum_executor_destroy(pool);
 }
+
+enum { FIRST_LOT = 8 };
+
+static int first_lot_hangs(void *ctx)
+{
+    struct gate *gate = ctx;
+    if (thi_fetch_add_acq_rel(&gate->inside, 1u) < FIRST_LOT)
+        for (;;)
+            pause();
+    return 0;
+}
+
+Test(process_pool_edge, workers_that_go_with_the_spawner_did_not_die_of_their_init)
+{
+    struct gate *gate = victim_memory(sizeof *gate);
+    thrum_process_pool_config_t config = config_of(FIRST_LOT);
+    config.init = first_lot_hangs;
+    config.ctx = gate;
+    thrum_executor_t *pool = pool_with(&config);
+    await(&gate->inside, FIRST_LOT);
+    kill(thi_ppool_of(pool)->family.pid, SIGKILL);
+    EXPECT_CALL(0, status_of(submitted(pool, twice, NULL), NULL));
+    thrum_executor_destroy(pool);
+}
