@@ -28,6 +28,7 @@
 #define SYS_pidfd_open 434
 #define SYS_pidfd_send_signal 424
 #endif
+#define P_PIDFD_NUMBER 3 /* P_PIDFD, which older headers do not have */
 
 static sigset_t founder_mask; /* of the thread that forked the spawner; the spawner's own copy */
 static int32_t spawner;
@@ -213,6 +214,16 @@ bool thi_family_reap(int32_t pid, int32_t *exit_code, int32_t *signal)
     return reaped;
 }
 
+void thi_family_forget(int pidfd)
+{
+    siginfo_t info;
+    const int saved = errno;
+    while (waitid((idtype_t)P_PIDFD_NUMBER, (id_t)pidfd, &info, WEXITED | WNOHANG) < 0 &&
+           errno == EINTR) {
+    }
+    errno = saved;
+}
+
 /* ------------------------------------------------------------------------------------------------
  * What workers leave behind
  */
@@ -336,6 +347,11 @@ bool thi_family_reap(int32_t pid, int32_t *exit_code, int32_t *signal)
 {
     (void)pid, (void)exit_code, (void)signal;
     return false;
+}
+
+void thi_family_forget(int pidfd)
+{
+    (void)pidfd;
 }
 
 void thi_family_sweep(const int32_t *keep, size_t n)

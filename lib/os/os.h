@@ -508,6 +508,10 @@ void thi_family_kill(int pidfd);
 bool thi_family_ended(int pidfd);
 bool thi_family_reap(int32_t pid, int32_t *exit_code, int32_t *signal);
 
+/* Takes the end of a process that has ended from the system, if it is a child: by the descriptor, since its number may
+ * be another's if somebody else has waited for it. */
+void thi_family_forget(int pidfd);
+
 /* In the spawner: kills children that are not among the `n` processes, and what comes after them, until there is
  * none, or for some time. */
 void thi_family_sweep(const int32_t *keep, size_t n);

@@ -203,9 +203,7 @@ int thi_ppool_found(thi_ppool_t *pool)
 
 static void let_go(thi_ppool_t *pool)
 {
-    int32_t code = 0;
-    int32_t signal = 0;
-    (void)thi_family_reap(pool->family.pid, &code, &signal);
+    thi_family_forget(pool->family.pidfd);
     (void)thi_fd_close(pool->family.channel);
     (void)thi_fd_close(pool->family.pidfd);
     pool->has_family = false;
@@ -221,13 +219,16 @@ void thi_hands_dismiss(thi_ppool_t *pool)
     let_go(pool);
 }
 
-/* The system kills them with their parent. */
+/* The system kills them with their parent. They are ours then, if we are the one that gathers orphans. */
 static void await_end(const thi_hand_t *hand)
 {
-    while (hand->pidfd >= 0 && !thi_family_ended(hand->pidfd)) {
+    if (hand->pidfd < 0)
+        return;
+    while (!thi_family_ended(hand->pidfd)) {
         thi_family_kill(hand->pidfd);
         thi_nap(200);
     }
+    thi_family_forget(hand->pidfd);
 }
 
 /* Others make it ready meanwhile. Only the service thread makes it nobody, or somebody else. */

@@ -1,4 +1,5 @@
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "process/pool.h"
@@ -353,4 +354,26 @@ Test(process_pool_edge, workers_that_go_with_the_spawner_did_not_die_of_their_in
     kill(thi_ppool_of(pool)->family.pid, SIGKILL);
     EXPECT_CALL(0, status_of(submitted(pool, twice, NULL), NULL));
     thrum_executor_destroy(pool);
+}
+
+static int gathers_orphans(void *arg)
+{
+    struct gate *gate = arg;
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    thrum_executor_t *pool = pool_of(2);
+    thrum_future_t *f = submitted(pool, hold_at, gate);
+    await(&gate->inside, 1);
+    kill(thi_ppool_of(pool)->family.pid, SIGKILL);
+    if (status_of(f, NULL) != ECHILD || status_of(submitted(pool, twice, NULL), NULL) != 0)
+        return 1;
+    if (waitpid(-1, NULL, WNOHANG) != 0) /* the new spawner, which lives */
+        return 2;
+    thrum_executor_destroy(pool);
+    return waitpid(-1, NULL, WNOHANG) == -1 ? 0 : 3;
+}
+
+Test(process_pool_edge, a_host_that_gathers_orphans_is_left_no_dead_workers)
+{
+    struct gate *gate = victim_memory(sizeof *gate);
+    cr_expect_eq(victim_end(victim_start(gathers_orphans, gate)), 0);
 }
