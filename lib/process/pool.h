@@ -200,6 +200,12 @@ typedef struct thi_ppool {
     uint32_t threads;
 } thi_ppool_t;
 
+/* Saturates; `duration` is not below 0. */
+static inline thrum_time_t thi_time_plus(thrum_time_t time, int64_t duration)
+{
+    return duration < THRUM_FOREVER - time ? time + duration : THRUM_FOREVER;
+}
+
 static inline thi_ppool_t *thi_ppool_of(thrum_executor_t *ex)
 {
     return (thi_ppool_t *)(void *)ex;

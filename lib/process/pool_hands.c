@@ -264,6 +264,20 @@ void thi_hands_lost(thi_ppool_t *pool)
     pool->found_at = back_off(++pool->spawner_deaths, FALL_MOST_NS);
 }
 
+/* It could not be forked, or it was, and killed for want of a descriptor: then its desk may have been written to. */
+static void hear_failure(thi_ppool_t *pool, thi_hand_t *hand)
+{
+    thi_batch_t batch;
+    thi_batch_begin(&batch);
+    thi_ppool_lock(pool);
+    reset(pool, hand, &batch);
+    hand->falls++;
+    hand->spawn_at = back_off(hand->falls + FALLS_FREE, FALL_MOST_NS);
+    thi_ppool_unlock(pool);
+    thi_batch_done(pool, &batch);
+    thi_hall_ring(pool->hall); /* as when one has died */
+}
+
 static void hear(thi_ppool_t *pool, const thi_message_t *message, int fd)
 {
     thi_hand_t *hand = message->slot < pool->workers ? &pool->hands[message->slot] : NULL;
@@ -288,11 +302,7 @@ static void hear(thi_ppool_t *pool, const thi_message_t *message, int fd)
         pool->spawner_deaths = 0;
         bury(pool, hand, message->signal, message->value);
     } else if (current && message->what == THI_SAY_FAILED) {
-        thi_ppool_lock(pool);
-        change_state(pool, hand, THI_HAND_NONE);
-        hand->falls++;
-        hand->spawn_at = back_off(hand->falls + FALLS_FREE, FALL_MOST_NS);
-        thi_ppool_unlock(pool);
+        hear_failure(pool, hand);
     }
 }
 
@@ -418,7 +428,7 @@ thrum_time_t thi_hands_check_time(thi_ppool_t *pool)
         if (hand->state != THI_HAND_READY || hand->active == 0 || hand->kills)
             continue;
         const thrum_time_t begun = thi_load_acquire(&hand->desk->begun_at);
-        const thrum_time_t until = begun != 0 ? begun + limit : now + limit;
+        const thrum_time_t until = thi_time_plus(begun > 0 && begun < now ? begun : now, limit);
         bool late = false;
         for (uint32_t seq = hand->oldest; until <= now && !late && seq != hand->tail; seq++)
             late = thi_hand_condemn(hand, seq, THI_DOOM_LATE);
@@ -426,7 +436,7 @@ thrum_time_t thi_hands_check_time(thi_ppool_t *pool)
             deadline = until < deadline ? until : deadline;
     }
     if (deadline == THRUM_FOREVER && pool->queued + pool->posted != 0)
-        deadline = now + limit; /* it will begin */
+        deadline = thi_time_plus(now, limit); /* it will begin */
     pool->idle_timer = deadline == THRUM_FOREVER;
     thi_ppool_unlock(pool);
     return deadline;

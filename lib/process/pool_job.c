@@ -211,7 +211,7 @@ bool thi_hand_condemn(thi_hand_t *hand, uint32_t seq, uint8_t doom)
     /* Of the very call whose claim that is: the worker stores the time first. */
     const thrum_time_t begun = thi_load_acquire(&hand->desk->begun_at);
     if (doom == THI_DOOM_LATE &&
-        (begun == 0 || thi_clock() - begun < job->pool->config.task_timeout))
+        (begun <= 0 || thi_clock() - begun < job->pool->config.task_timeout))
         return false;
     if (!thi_claim(claim, now, THI_CLAIM_CONDEMNED))
         return false;

@@ -202,7 +202,7 @@ static bool has_work(void)
 
 static bool look_for(int64_t nanoseconds)
 {
-    const thrum_time_t until = thi_clock() + nanoseconds;
+    const thrum_time_t until = thi_time_plus(thi_clock(), nanoseconds);
     do {
         for (unsigned i = 0; i < 16; i++) {
             if (has_work())

@@ -263,6 +263,21 @@ Test(process_pool_edge, a_shutdown_that_cancels_and_kills_ends_a_map)
     thrum_executor_destroy(m.pool);
 }
 
+Test(process_pool_edge, the_longest_times_are_no_short_ones)
+{
+    struct gate *gate = victim_memory(sizeof *gate);
+    thrum_process_pool_config_t config = config_of(1);
+    config.task_timeout = INT64_MAX;
+    config.spin = INT64_MAX;
+    thrum_executor_t *pool = pool_with(&config);
+    thrum_future_t *f = submitted(pool, hold_at, gate);
+    await(&gate->inside, 1);
+    cr_expect_gt(thi_hands_check_time(thi_ppool_of(pool)), thi_clock());
+    thi_store_release(&gate->open, 1u);
+    EXPECT_CALL(0, status_of(f, NULL));
+    thrum_executor_destroy(pool);
+}
+
 /* --- the spawner -------------------------------------------------------------------------------------- */
 
 static bool is_open_here(const char *what)
