@@ -62,23 +62,30 @@ static thi_bulk_t *take_grant(thi_hand_t *hand, uint64_t at, uint64_t size)
     return found != NULL && size <= found->size ? found : NULL;
 }
 
-static bool is_plausible(const thi_hand_t *hand, const thi_answer_t *answer)
+/* To a request that has run, and is the first of those that are open: the others come after it. */
+static bool is_plausible(const thi_hand_t *hand, uint32_t seq)
 {
-    return answer->seq - hand->oldest < hand->tail - hand->oldest &&
-           hand->jobs[answer->seq % THI_DESK_SLOTS] != NULL;
+    if (seq - hand->oldest >= hand->tail - hand->oldest)
+        return false;
+    for (uint32_t before = hand->oldest; before != seq; before++)
+        if (hand->jobs[before % THI_DESK_SLOTS] != NULL)
+            return false;
+    const uint32_t claim = thi_load_acquire(&hand->desk->requests[seq % THI_DESK_SLOTS].claim);
+    return hand->jobs[seq % THI_DESK_SLOTS] != NULL && claim == THI_CLAIM_ENDED;
 }
 
 static bool take_answer(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)
 {
     const thi_answer_t *answer = &hand->desk->answers[hand->answers % THI_DESK_SLOTS];
-    const uint32_t seq = answer->seq;
-    if (!is_plausible(hand, answer))
+    const uint32_t seq = thi_load_relaxed(&answer->seq); /* once: it may change */
+    if (!is_plausible(hand, seq))
         return false;
     thi_job_t *job = hand->jobs[seq % THI_DESK_SLOTS];
-    const uint64_t size = job->kind == THI_REQUEST_BYTES_IN ? answer->size : 0;
+    const uint64_t size = job->kind == THI_REQUEST_BYTES_IN ? thi_load_relaxed(&answer->size) : 0;
+    const uint64_t value = thi_load_relaxed(&answer->value);
     thi_bulk_t *bulk = NULL;
-    if (size != 0 && answer->value != 0) {
-        bulk = take_grant(hand, answer->value, size);
+    if (size != 0 && value != 0) {
+        bulk = take_grant(hand, value, size);
         if (bulk == NULL)
             return false;
         hand->usual = (size_t)size;
@@ -91,7 +98,7 @@ static bool take_answer(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)
     hand->falls = 0;
     thi_hand_retire(pool, hand, seq);
     thi_end_t *end = thi_batch_add(batch, job, answer->status);
-    end->value = job->kind == THI_REQUEST_CALL ? answer->value : 0;
+    end->value = job->kind == THI_REQUEST_CALL ? value : 0;
     end->size = size;
     end->bulk = bulk;
     if (bulk == NULL)

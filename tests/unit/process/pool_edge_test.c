@@ -144,6 +144,42 @@ Test(process_pool_edge, a_child_of_a_fork_that_shuts_down_leaves_the_parents_inp
     thrum_executor_destroy(pool);
 }
 
+/* --- answers ------------------------------------------------------------------------------------------ */
+
+struct liar {
+    struct gate gate;
+    thi_desk_t *desk;
+};
+
+/* Says that the task behind it has ended. */
+static int lies(void *arg, void **result)
+{
+    struct liar *liar = arg;
+    (void)hold_at(&liar->gate, result);
+    thi_desk_t *desk = liar->desk;
+    desk->answers[0] = (thi_answer_t){.seq = 1, .value = 77};
+    thi_store_release(&desk->news, desk->news + 1);
+    for (;;)
+        pause();
+    return 0;
+}
+
+Test(process_pool_edge, an_answer_to_what_has_not_ended_is_not_believed)
+{
+    void *value = NULL;
+    struct liar *liar = victim_memory(sizeof *liar);
+    thrum_executor_t *pool = sleepy_pool();
+    liar->desk = thi_ppool_of(pool)->hands[0].desk;
+    thrum_future_t *held = submitted(pool, lies, liar);
+    await(&liar->gate.inside, 1);
+    thrum_future_t *f = submitted(pool, twice, (void *)4);
+    thi_store_release(&liar->gate.open, 1u);
+    EXPECT_CALL(ECHILD, status_of(held, NULL));
+    EXPECT_CALL(0, status_of(f, &value));
+    cr_expect_eq(value, (void *)8);
+    thrum_executor_destroy(pool);
+}
+
 /* --- ends that meet ----------------------------------------------------------------------------------- */
 
 static void count_call(thrum_future_t *f, void *arg)
