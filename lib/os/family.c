@@ -81,22 +81,26 @@ static void await_greeting(thi_found_t *found, int32_t parent)
     found->pidfd = (int)syscall(SYS_pidfd_open, parent, 0);
     if (found->pidfd < 0 || getppid() != parent)
         _exit(1);
-    while (thi_family_hear(found->channel, &hello, NULL) == EAGAIN) {
+    int err = EAGAIN;
+    while ((err = thi_family_hear(found->channel, &hello, NULL)) == EAGAIN) {
         struct pollfd both[2] = {one, {.fd = found->pidfd, .events = POLLIN}};
         (void)poll(both, 2, -1);
         if (both[1].revents != 0)
             _exit(1);
     }
+    if (err != 0)
+        _exit(1);
 }
 
-/* In the parent, should its second half fail: the child sees the channel closed. */
+/* In the parent, should its second half fail. */
 static int call_off(thi_found_t *found, int err)
 {
     int status = 0;
+    kill(found->pid,
+         SIGKILL); /* first: it waits for us, and is nobody else, while the channel is open */
     close(found->channel);
     if (found->pidfd >= 0)
         close(found->pidfd);
-    kill(found->pid, SIGKILL); /* it waits for us, and is nobody else */
     while (waitpid(found->pid, &status, 0) < 0 && errno == EINTR) {
     }
     return err;

@@ -105,7 +105,7 @@ typedef struct thi_batch {
 #define THI_HAND_ASKED 1u
 #define THI_HAND_BORN 2u
 #define THI_HAND_READY 3u
-#define THI_OLD_GRANTS 16u
+#define THI_OLD_GRANTS 24u /* a reply that grows by doubling has had so many blocks */
 
 struct thi_hand {
     thi_desk_t *desk;

@@ -144,6 +144,30 @@ Test(process_pool_edge, a_child_of_a_fork_that_shuts_down_leaves_the_parents_inp
     thrum_executor_destroy(pool);
 }
 
+static int grows(const void *in, size_t size, thrum_reply_t *reply)
+{
+    int err = 0;
+    (void)in, (void)size;
+    unsigned char *bytes = calloc(1, LARGE);
+    for (size_t n = 256; err == 0 && bytes != NULL && n <= LARGE; n *= 2)
+        err = thrum_reply(reply, bytes, n);
+    free(bytes);
+    return err;
+}
+
+Test(process_pool_edge, a_reply_can_grow_by_doubling)
+{
+    const void *data = NULL;
+    size_t size = 0;
+    thrum_future_t *f = NULL;
+    thrum_executor_t *pool = pool_of(1);
+    EXPECT_CALL(0, thrum_executor_submit_bytes(pool, grows, NULL, 0, &f));
+    EXPECT_CALL(0, thrum_future_bytes(f, &data, &size));
+    cr_expect_eq(size, (size_t)64 << 20);
+    thrum_future_release(f);
+    thrum_executor_destroy(pool);
+}
+
 /* --- answers ------------------------------------------------------------------------------------------ */
 
 struct liar {
