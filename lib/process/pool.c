@@ -277,11 +277,20 @@ static void clear(thi_ppool_t *pool)
     }
 }
 
+static bool is_in_init_or_fini(const thi_hand_t *hand)
+{
+    const uint32_t phase = thi_load_acquire(&hand->desk->phase);
+    return (hand->state == THI_HAND_BORN || hand->state == THI_HAND_READY) &&
+           (phase == THI_PHASE_INIT || phase == THI_PHASE_FINI);
+}
+
 static void kill_running(thi_ppool_t *pool)
 {
     thi_ppool_lock(pool);
+    pool->kills = true;
     for (size_t i = 0; i < pool->workers; i++) {
         thi_hand_t *hand = &pool->hands[i];
+        hand->kills = hand->kills || is_in_init_or_fini(hand);
         bool condemned = hand->kills;
         for (uint32_t seq = hand->oldest; !condemned && seq != hand->tail; seq++)
             condemned = thi_hand_condemn(hand, seq, THI_DOOM_KILLED);

@@ -167,13 +167,14 @@ typedef struct thi_ppool {
     thi_job_t *last;
     size_t queued;
     size_t posted;
-    uint32_t leads;  /* a looker is the one that listens */
-    size_t ending;   /* jobs that are taken and have not ended */
-    size_t cursor;   /* the worker that gets the next */
-    size_t ready;    /* workers that are */
-    size_t spare;    /* workers that are ready, and have nothing */
-    bool full;       /* no worker can be given more, until something changes */
-    bool cancels;    /* what has not begun will not: a shutdown has said so */
+    uint32_t leads; /* a looker is the one that listens */
+    size_t ending;  /* jobs that are taken and have not ended */
+    size_t cursor;  /* the worker that gets the next */
+    size_t ready;   /* workers that are */
+    size_t spare;   /* workers that are ready, and have nothing */
+    bool full;      /* no worker can be given more, until something changes */
+    bool cancels;   /* what has not begun will not: a shutdown has said so */
+    bool kills;     /* a shutdown has: what is in init when there is nothing to do is killed, too */
     bool idle_timer; /* nobody looks at time limits */
     uint64_t completed;
     uint64_t failed;

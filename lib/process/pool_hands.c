@@ -339,6 +339,8 @@ static bool order_for(thi_ppool_t *pool, thi_hand_t *hand, thi_message_t *order,
 {
     const bool needed = is_needed(pool);
     const bool known = hand->state == THI_HAND_BORN || hand->state == THI_HAND_READY;
+    if (pool->kills && !needed && hand->state == THI_HAND_BORN)
+        hand->kills = true;
     if (known && hand->kills && !hand->killed) {
         hand->killed = true;
         *order = (thi_message_t){THI_SAY_KILL, hand->index, hand->generation, 0, 0};

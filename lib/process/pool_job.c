@@ -5,6 +5,8 @@
 
 #include "process/pool.h"
 
+#define CONDEMN_TRIES 10000u /* each fails because a call of a map has ended and the next begun */
+
 static thi_job_t *job_of(thi_remote_t *remote)
 {
     return (thi_job_t *)(void *)remote;
@@ -205,19 +207,22 @@ bool thi_hand_condemn(thi_hand_t *hand, uint32_t seq, uint8_t doom)
 {
     thi_job_t *job = hand->jobs[seq % THI_DESK_SLOTS];
     uint32_t *claim = &hand->desk->requests[seq % THI_DESK_SLOTS].claim;
-    const uint32_t now = thi_load_acquire(claim);
-    if (job == NULL || (now & THI_CLAIM_STATE) != THI_CLAIM_BEGUN)
-        return false;
-    /* Of the very call whose claim that is: the worker stores the time first. */
-    const thrum_time_t begun = thi_load_acquire(&hand->desk->begun_at);
-    if (doom == THI_DOOM_LATE &&
-        (begun <= 0 || thi_clock() - begun < job->pool->config.task_timeout))
-        return false;
-    if (!thi_claim(claim, now, THI_CLAIM_CONDEMNED))
-        return false;
-    job->doom = doom;
-    hand->kills = true;
-    return true;
+    for (unsigned i = 0; job != NULL && i < CONDEMN_TRIES; i++) {
+        const uint32_t now = thi_load_acquire(claim);
+        if ((now & THI_CLAIM_STATE) != THI_CLAIM_BEGUN)
+            return false;
+        /* Of the very call whose claim that is: the worker stores the time first. */
+        const thrum_time_t begun = thi_load_acquire(&hand->desk->begun_at);
+        if (doom == THI_DOOM_LATE &&
+            (begun <= 0 || thi_clock() - begun < job->pool->config.task_timeout))
+            return false;
+        if (thi_claim(claim, now, THI_CLAIM_CONDEMNED)) {
+            job->doom = doom;
+            hand->kills = true;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Of one that is under way. A worker that is between two tasks for this instant will have ended it. */

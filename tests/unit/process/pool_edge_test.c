@@ -172,7 +172,7 @@ Test(process_pool_edge, a_reply_can_grow_by_doubling)
 
 struct liar {
     struct gate gate;
-    thi_desk_t *desk;
+    thi_ppool_t *pool;
 };
 
 /* Says that the task behind it has ended. */
@@ -180,9 +180,10 @@ static int lies(void *arg, void **result)
 {
     struct liar *liar = arg;
     (void)hold_at(&liar->gate, result);
-    thi_desk_t *desk = liar->desk;
+    thi_desk_t *desk = liar->pool->hands[0].desk;
     desk->answers[0] = (thi_answer_t){.seq = 1, .value = 77};
     thi_store_release(&desk->news, desk->news + 1);
+    thi_hall_tell(liar->pool->hall, liar->pool->signal);
     for (;;)
         pause();
     return 0;
@@ -193,7 +194,7 @@ Test(process_pool_edge, an_answer_to_what_has_not_ended_is_not_believed)
     void *value = NULL;
     struct liar *liar = victim_memory(sizeof *liar);
     thrum_executor_t *pool = sleepy_pool();
-    liar->desk = thi_ppool_of(pool)->hands[0].desk;
+    liar->pool = thi_ppool_of(pool);
     thrum_future_t *held = submitted(pool, lies, liar);
     await(&liar->gate.inside, 1);
     thrum_future_t *f = submitted(pool, twice, (void *)4);
@@ -321,6 +322,38 @@ Test(process_pool_edge, a_shutdown_that_cancels_and_kills_ends_a_map)
         EXPECT_CALL(i == 0 ? ECHILD : ECANCELED, m.status[i]);
     cr_expect_eq(gate->open, 0u);
     thrum_executor_destroy(m.pool);
+}
+
+static int hangs_in_init(void *ctx)
+{
+    (void)hold_at(ctx, NULL);
+    return 0;
+}
+
+static void hangs_in_fini(void *ctx)
+{
+    (void)hold_at(ctx, NULL);
+}
+
+Test(process_pool_edge, a_shutdown_that_kills_reaches_workers_that_hang_without_a_task)
+{
+    for (int i = 0; i < 2; i++) {
+        struct gate *gate = victim_memory(sizeof *gate);
+        thrum_process_pool_config_t config = config_of(i == 0 ? 2 : 1);
+        config.ctx = gate;
+        if (i == 0)
+            config.init = hangs_in_init;
+        else
+            config.fini = hangs_in_fini;
+        thrum_executor_t *pool = pool_with(&config);
+        if (i == 1) {
+            EXPECT_CALL(0, status_of(submitted(pool, twice, NULL), NULL));
+            EXPECT_CALL(0, thrum_executor_shutdown(pool, 0));
+        }
+        await(&gate->inside, 1);
+        EXPECT_CALL(0, thrum_executor_shutdown(pool, THRUM_WAIT | THRUM_KILL_RUNNING));
+        thrum_executor_destroy(pool);
+    }
 }
 
 Test(process_pool_edge, the_longest_times_are_no_short_ones)
