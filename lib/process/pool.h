@@ -328,7 +328,8 @@ void thi_lane_end(thi_end_t *end);
 #define THI_SAY_DIED 6u
 
 /* pool_spawner.c, pool_worker.c */
-_Noreturn void thi_ppool_spawn(thi_ppool_t *pool, thi_found_t *found);
+size_t thi_ppool_spawner_size(const thi_ppool_t *pool);
+_Noreturn void thi_ppool_spawn(thi_ppool_t *pool, thi_found_t *found, void *memory); /* zeroed */
 _Noreturn void thi_ppool_work(thi_ppool_t *pool, uint32_t index);
 
 #endif /* THI_PROCESS_POOL_H */

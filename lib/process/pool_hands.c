@@ -189,16 +189,20 @@ static void bury(thi_ppool_t *pool, thi_hand_t *hand, int32_t signal, int32_t ex
  * The spawner
  */
 
+/* What the spawner needs is allocated before the fork: after it the allocator may be another thread's. */
 int thi_ppool_found(thi_ppool_t *pool)
 {
+    const size_t size = thi_ppool_spawner_size(pool);
+    void *memory = thi_alloc(size);
+    if (memory == NULL)
+        return ENOMEM;
     thi_family_flush();
     const int err = thi_family_found(&pool->family);
-    if (err != 0)
-        return err;
-    if (pool->family.pid == 0)
-        thi_ppool_spawn(pool, &pool->family);
-    pool->has_family = true;
-    return 0;
+    if (err == 0 && pool->family.pid == 0)
+        thi_ppool_spawn(pool, &pool->family, memory);
+    thi_free(memory, size);
+    pool->has_family = err == 0;
+    return err;
 }
 
 static void let_go(thi_ppool_t *pool)
