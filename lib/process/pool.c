@@ -298,18 +298,21 @@ static void kill_running(thi_ppool_t *pool)
     thi_ppool_unlock(pool);
 }
 
-/* The child's copy: its threads and workers are the parent's. */
+/* The child's copy: its threads and workers are the parent's. If one of them was changing the queue in the fork, links
+ * back may be wrong, and the count; those onward lead from job to job. */
 static void shut_down_copy(thi_ppool_t *pool)
 {
+    thi_job_t *next = pool->first;
     pool->closing = 1;
-    if (pool->lock.state != 0) /* somebody was at it in the fork */
-        return;
-    while (pool->first != NULL) {
-        thi_job_t *job = pool->first;
+    pool->first = pool->last = NULL;
+    pool->queued = 0;
+    while (next != NULL) {
+        thi_job_t *job = next;
         const thi_task_t task = {NULL, NULL, job->owner, 0};
-        thi_queue_take_out(pool, job);
-        if (job->kind == THI_REQUEST_CHUNK)
-            continue; /* of a map whose caller is not here */
+        next = job->next;
+        if (job->kind == THI_REQUEST_CHUNK || job->state != THI_JOB_QUEUED)
+            continue; /* of a map whose caller is not here; or somebody's who was just taking it */
+        job->state = THI_JOB_NEW;
         (void)thi_task_end(&task, ECANCELED);
         thi_job_unref(job);
     }

@@ -144,6 +144,53 @@ Test(process_pool_edge, a_child_of_a_fork_that_shuts_down_leaves_the_parents_inp
     thrum_executor_destroy(pool);
 }
 
+struct locker {
+    thrum_executor_t *pool;
+    thrum_future_t *last;
+    uint32_t locked;
+    uint32_t done;
+};
+
+static void *locks(void *arg)
+{
+    struct locker *l = arg;
+    thi_ppool_lock(thi_ppool_of(l->pool));
+    thi_store_release(&l->locked, 1u);
+    await(&l->done, 1);
+    thi_ppool_unlock(thi_ppool_of(l->pool));
+    return NULL;
+}
+
+static int shuts_down_and_finds_it_cancelled(void *arg)
+{
+    struct locker *l = arg;
+    if (thrum_executor_shutdown(l->pool, THRUM_CANCEL_PENDING) != 0)
+        return 1;
+    return thrum_future_cancelled(l->last) ? 0 : 2;
+}
+
+Test(process_pool_edge, a_child_of_a_fork_cancels_what_is_queued_whoever_had_the_lock)
+{
+    enum { N = 50 };
+    pthread_t thread;
+    struct gate *gate = victim_memory(sizeof *gate);
+    struct locker l = {.pool = pool_of(1)};
+    thrum_future_t *held = submitted(l.pool, hold_at, gate);
+    await(&gate->inside, 1);
+    for (int i = 0; i < N; i++)
+        EXPECT_CALL(0, thrum_executor_submit(l.pool, twice, NULL, NULL));
+    l.last = submitted(l.pool, twice, NULL);
+    cr_assert_eq(pthread_create(&thread, NULL, locks, &l), 0);
+    await(&l.locked, 1);
+    EXPECT_CALL(0, victim_end(victim_start(shuts_down_and_finds_it_cancelled, &l)));
+    thi_store_release(&l.done, 1u);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    thi_store_release(&gate->open, 1u);
+    EXPECT_CALL(0, status_of(held, NULL));
+    EXPECT_CALL(0, status_of(l.last, NULL));
+    thrum_executor_destroy(l.pool);
+}
+
 static int grows(const void *in, size_t size, thrum_reply_t *reply)
 {
     int err = 0;
@@ -469,10 +516,12 @@ static int gathers_orphans(void *arg)
     struct gate *gate = arg;
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     thrum_executor_t *pool = pool_of(2);
-    thrum_future_t *f = submitted(pool, hold_at, gate);
-    await(&gate->inside, 1);
+    thrum_future_t *f[2] = {submitted(pool, hold_at, gate), submitted(pool, hold_at, gate)};
+    await(&gate->inside, 2);
     kill(thi_ppool_of(pool)->family.pid, SIGKILL);
-    if (status_of(f, NULL) != ECHILD || status_of(submitted(pool, twice, NULL), NULL) != 0)
+    if (status_of(f[0], NULL) != ECHILD || status_of(f[1], NULL) != ECHILD)
+        return 4;
+    if (status_of(submitted(pool, twice, NULL), NULL) != 0)
         return 1;
     if (waitpid(-1, NULL, WNOHANG) != 0) /* the new spawner, which lives */
         return 2;
