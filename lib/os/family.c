@@ -96,8 +96,8 @@ static void await_greeting(thi_found_t *found, int32_t parent)
 static int call_off(thi_found_t *found, int err)
 {
     int status = 0;
-    kill(found->pid,
-         SIGKILL); /* first: it waits for us, and is nobody else, while the channel is open */
+    /* First: while the channel is open it waits for us. It is a child of ours, so it is nobody else. */
+    kill(found->pid, SIGKILL);
     close(found->channel);
     if (found->pidfd >= 0)
         close(found->pidfd);

@@ -269,6 +269,7 @@ static void clear(thi_ppool_t *pool)
     while (more) {
         thi_batch_t batch;
         thi_batch_begin(&batch);
+        batch.calls = true;
         thi_ppool_lock(pool);
         thi_ppool_clear(pool, &batch, ECANCELED, true);
         more = batch.more;

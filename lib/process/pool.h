@@ -96,6 +96,7 @@ typedef struct thi_batch {
     bool wants_response;
     thi_bulk_t *unused; /* blocks to be given back */
     bool kick;          /* the service thread has something to do */
+    bool calls;         /* by whoever cancels, in the program's thread: he calls the callbacks */
 } thi_batch_t;
 
 /* --- workers ---------------------------------------------------------------------------------------
@@ -230,9 +231,9 @@ void thi_ppool_kick(thi_ppool_t *pool); /* the service thread looks again */
 extern const thi_remote_kind_t thi_job_remote;
 thi_job_t *thi_job_make(thi_ppool_t *pool, uint32_t kind, size_t tail);
 void thi_job_unref(thi_job_t *job);
-/* The pool's reference goes. What it leaves is to be called by the caller, after all else. */
-struct thi_callback *thi_job_end(thi_end_t *end);
-void thi_ppool_end_one(thi_ppool_t *pool); /* one less of `ending` */
+/* The pool's references go. CALLS: callbacks of what was cancelled are called, after all else. */
+void thi_jobs_end(thi_ppool_t *pool, thi_end_t *ends, size_t n, bool calls);
+void thi_ppool_end_some(thi_ppool_t *pool, size_t n); /* so many less of `ending` */
 void thi_ppool_later(thi_ppool_t *pool, struct thi_callback *list);
 /* Under the lock: has the worker killed for what it runs, if it still does: the request with that number, or, with
  * LATE and KILLED, whichever it is. True: it is condemned. */
@@ -276,6 +277,7 @@ static inline void thi_batch_begin(thi_batch_t *batch)
     batch->wants = NULL;
     batch->unused = NULL;
     batch->kick = false;
+    batch->calls = false;
 }
 static inline void thi_batch_drop(thi_batch_t *batch, thi_bulk_t *bulk)
 {

@@ -10,8 +10,8 @@
  *       looker changes that first and then looks at the desks.
  *   I2  Whoever has taken a job off (TAKEN) ends it; nobody else does.
  *   I3  A job is `ending` until its future or group has ended, and its callbacks are with the thread that calls them:
- *       so a pool that is over has nothing left to end. Callbacks of what was cancelled are called here, when no job
- *       of the batch is `ending` any more: they may wait for the pool's end.
+ *       so a pool that is over has nothing left to end. Callbacks of what the program cancels are called by its thread,
+ *       when no job of the batch is `ending` any more: they may wait for the pool's end.
  */
 #include <string.h>
 
@@ -235,8 +235,6 @@ static void grant(thi_ppool_t *pool, const thi_batch_t *batch)
 
 void thi_batch_done(thi_ppool_t *pool, thi_batch_t *batch)
 {
-    struct thi_callback *first = NULL;
-    struct thi_callback *last = NULL;
     for (size_t i = 0; i < batch->wakes; i++)
         thi_desk_wake(batch->wake[i]->desk);
     if (batch->rooms != 0)
@@ -249,13 +247,8 @@ void thi_batch_done(thi_ppool_t *pool, thi_batch_t *batch)
     }
     if (batch->kick)
         thi_ppool_kick(pool);
-    for (size_t i = 0; i < batch->n; i++) {
-        struct thi_callback *list = thi_job_end(&batch->ends[i]);
-        if (list != NULL)
-            thi_callbacks_append(&first, &last, list);
-    }
-    if (first != NULL)
-        thi_callbacks_call(first);
+    if (batch->n != 0)
+        thi_jobs_end(pool, batch->ends, batch->n, batch->calls);
 }
 
 /* True: there may be more. */

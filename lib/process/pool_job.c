@@ -86,58 +86,86 @@ static int keep_reply(thi_end_t *end)
     return end->status;
 }
 
-static void count(thi_ppool_t *pool, uint64_t *counter)
+void thi_ppool_end_some(thi_ppool_t *pool, size_t n)
 {
     thi_ppool_lock(pool);
-    (*counter)++;
-    thi_ppool_unlock(pool);
-}
-
-void thi_ppool_end_one(thi_ppool_t *pool)
-{
-    thi_ppool_lock(pool);
-    pool->ending--;
+    pool->ending -= n;
     const bool last = pool->ending == 0 && pool->posted == 0 && pool->queued == 0;
     thi_ppool_unlock(pool);
     if (last && thi_load_acquire(&pool->closing) != 0)
         thi_ppool_kick(pool);
 }
 
-static struct thi_callback *end_future(thi_ppool_t *pool, thrum_future_t *f, const thi_end_t *end,
-                                       int status)
+/* Lanes count their calls themselves. How many jobs there are but those. */
+static size_t count(thi_ppool_t *pool, thi_end_t *ends, size_t n)
+{
+    size_t completed = 0;
+    size_t failed = 0;
+    size_t cancelled = 0;
+    for (size_t i = 0; i < n; i++) {
+        thi_end_t *end = &ends[i];
+        if (end->job->kind == THI_REQUEST_CHUNK)
+            continue;
+        end->status = end->is_cancelled ? ECANCELED : keep_reply(end);
+        completed += !end->is_cancelled && end->status == 0;
+        failed += !end->is_cancelled && end->status != 0;
+        cancelled += end->is_cancelled;
+    }
+    if (completed + failed + cancelled == 0)
+        return 0;
+    thi_ppool_lock(pool);
+    pool->completed += completed;
+    pool->failed += failed;
+    pool->cancelled += cancelled;
+    thi_ppool_unlock(pool);
+    return completed + failed + cancelled;
+}
+
+static struct thi_callback *end_future(thrum_future_t *f, const thi_end_t *end)
 {
     struct thi_callback *list =
         end->is_cancelled ? thi_future_cancel_apart(f)
-                          : thi_future_finish_apart(f, status, (void *)(uintptr_t)end->value);
-    if (list != NULL && !end->is_cancelled) {
-        thi_ppool_later(pool, list);
-        list = NULL;
-    }
+                          : thi_future_finish_apart(f, end->status, (void *)(uintptr_t)end->value);
     thrum_future_release(f);
     return list;
 }
 
-/* I3 of pool_collect.c. */
-struct thi_callback *thi_job_end(thi_end_t *end)
+/* What is left to be called. */
+static struct thi_callback *end_one(const thi_end_t *end)
 {
-    thi_job_t *job = end->job;
-    thi_ppool_t *pool = job->pool;
-    if (job->kind == THI_REQUEST_CHUNK) {
-        thi_lane_end(end);
-        return NULL;
-    }
-    struct thi_callback *list = NULL;
-    const thi_task_t task = {NULL, NULL, job->owner, 0};
-    const int status = end->is_cancelled ? ECANCELED : keep_reply(end);
-    uint64_t *counter = status == 0 ? &pool->completed : &pool->failed;
-    count(pool, end->is_cancelled ? &pool->cancelled : counter);
+    const thi_task_t task = {NULL, NULL, end->job->owner, 0};
     if (thi_task_group(&task) != NULL)
-        thi_group_end(thi_task_group(&task), status);
+        thi_group_end(thi_task_group(&task), end->status);
     else if (thi_task_future(&task) != NULL)
-        list = end_future(pool, thi_task_future(&task), end, status);
-    thi_ppool_end_one(pool);
-    thi_job_unref(job);
-    return list;
+        return end_future(thi_task_future(&task), end);
+    return NULL;
+}
+
+/* I3 of pool_collect.c. */
+void thi_jobs_end(thi_ppool_t *pool, thi_end_t *ends, size_t n, bool calls)
+{
+    struct thi_callback *first = NULL;
+    struct thi_callback *last = NULL;
+    const size_t counted = count(pool, ends, n);
+    for (size_t i = 0; i < n; i++) {
+        if (ends[i].job->kind == THI_REQUEST_CHUNK) {
+            thi_lane_end(&ends[i]);
+            ends[i].job = NULL; /* it may be gone, or on its way again */
+            continue;
+        }
+        struct thi_callback *list = end_one(&ends[i]);
+        if (list != NULL && calls && ends[i].is_cancelled)
+            thi_callbacks_append(&first, &last, list);
+        else if (list != NULL)
+            thi_ppool_later(pool, list);
+    }
+    if (counted != 0)
+        thi_ppool_end_some(pool, counted);
+    for (size_t i = 0; i < n; i++)
+        if (ends[i].job != NULL)
+            thi_job_unref(ends[i].job);
+    if (first != NULL)
+        thi_callbacks_call(first);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -171,6 +199,7 @@ static bool cancel(thi_remote_t *remote)
     if (thi_ppool_is_forked(pool))
         return cancel_in_child(job);
     thi_batch_begin(&batch);
+    batch.calls = true;
     thi_ppool_lock(pool);
     if (job->state == THI_JOB_QUEUED) {
         thi_queue_take_out(pool, job);

@@ -181,7 +181,7 @@ static void leave(thi_ppool_t *pool, thi_job_t *job, bool was_taken)
     lane->chunk = NULL; /* it will be somebody else's block */
     thi_unlock(&m->lock, THI_RANK_BLOCKS);
     if (was_taken)
-        thi_ppool_end_one(pool);
+        thi_ppool_end_some(pool, 1);
     thi_job_unref(job);
     unref(m);
 }
@@ -332,7 +332,7 @@ static int run(mapping_t *m, size_t lanes, thrum_time_t deadline)
     thrum_future_t *ended = m->ended;
     thi_fetch_add_relaxed(&m->left, (size_t)1); /* the caller's: nothing ends before all is begun */
     open_lanes(m, lanes);
-    thi_ppool_end_one(m->pool);
+    thi_ppool_end_some(m->pool, 1);
     if (m->lane_count == 0) {
         thrum_future_release(ended);
         thrum_future_release(ended);
@@ -382,7 +382,7 @@ int thi_ppool_map(thrum_executor_t *ex, const thi_map_t *map, thrum_time_t deadl
     lanes = lanes < chunks ? lanes : chunks;
     mapping_t *m = make(pool, map, lanes);
     if (m == NULL) {
-        thi_ppool_end_one(pool);
+        thi_ppool_end_some(pool, 1);
         return ENOMEM;
     }
     m->chunk = chunk;

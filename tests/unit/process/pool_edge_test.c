@@ -307,6 +307,41 @@ Test(process_pool_edge, a_callback_of_cancelled_tasks_may_wait_for_the_end)
     EXPECT_CALL(0, status_of(held, NULL));
 }
 
+struct closer {
+    thrum_executor_t *pool;
+    struct gate *gate;
+};
+
+static void opens_and_shuts_down(thrum_future_t *f, void *arg)
+{
+    struct closer *closer = arg;
+    thi_store_release(&closer->gate->open, 1u);
+    shuts_down(f, closer->pool);
+}
+
+/* More than fit into a batch: the first ones' callbacks wait while others are yet to be cancelled. */
+Test(process_pool_edge, a_shutdown_that_cancels_ends_though_a_callback_waits_for_the_end)
+{
+    enum { N = 200 };
+    thrum_future_t *f[N];
+    uint32_t called = 0;
+    struct gate *gate = victim_memory(sizeof *gate);
+    struct closer closer = {.pool = pool_of(1), .gate = gate};
+    thrum_future_t *held = submitted(closer.pool, hold_at, gate);
+    await(&gate->inside, 1);
+    for (int i = 0; i < N; i++) {
+        f[i] = submitted(closer.pool, twice, NULL);
+        EXPECT_CALL(0, thrum_future_add_done_callback(f[i], count_call, &called));
+    }
+    EXPECT_CALL(0, thrum_future_add_done_callback(f[0], opens_and_shuts_down, &closer));
+    EXPECT_CALL(0, thrum_executor_shutdown(closer.pool, THRUM_CANCEL_PENDING));
+    EXPECT_CALL(0, status_of(held, NULL));
+    thrum_executor_destroy(closer.pool);
+    cr_expect_eq(called, (uint32_t)N);
+    for (int i = 0; i < N; i++)
+        EXPECT_CALL(ECANCELED, status_of(f[i], NULL));
+}
+
 struct mapper {
     thrum_executor_t *pool;
     thrum_fn fn;
