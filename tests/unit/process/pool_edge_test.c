@@ -147,6 +147,7 @@ Test(process_pool_edge, a_child_of_a_fork_that_shuts_down_leaves_the_parents_inp
 struct locker {
     thrum_executor_t *pool;
     thrum_future_t *last;
+    thi_lock_t *lock;
     uint32_t locked;
     uint32_t done;
 };
@@ -154,10 +155,10 @@ struct locker {
 static void *locks(void *arg)
 {
     struct locker *l = arg;
-    thi_ppool_lock(thi_ppool_of(l->pool));
+    thi_lock(l->lock, THI_RANK_OFFICE);
     thi_store_release(&l->locked, 1u);
     await(&l->done, 1);
-    thi_ppool_unlock(thi_ppool_of(l->pool));
+    thi_unlock(l->lock, THI_RANK_OFFICE);
     return NULL;
 }
 
@@ -180,6 +181,7 @@ Test(process_pool_edge, a_child_of_a_fork_cancels_what_is_queued_whoever_had_the
     for (int i = 0; i < N; i++)
         EXPECT_CALL(0, thrum_executor_submit(l.pool, twice, NULL, NULL));
     l.last = submitted(l.pool, twice, NULL);
+    l.lock = &thi_ppool_of(l.pool)->lock;
     cr_assert_eq(pthread_create(&thread, NULL, locks, &l), 0);
     await(&l.locked, 1);
     EXPECT_CALL(0, victim_end(victim_start(shuts_down_and_finds_it_cancelled, &l)));
@@ -362,18 +364,22 @@ static void *maps(void *arg)
 /* The map is kept from its first block; what it needs after that comes when the pool is closing. */
 Test(process_pool_edge, a_map_that_was_let_in_is_done_whatever_shuts_down)
 {
+    pthread_t holder;
     pthread_t thread;
     struct mapper m = {.pool = pool_of(2), .fn = twice, .chunk = 1};
     thi_ppool_t *pool = thi_ppool_of(m.pool);
     EXPECT_CALL(0, status_of(submitted(m.pool, twice, NULL), NULL));
-    thi_lock(&pool->blocks.lock, THI_RANK_OFFICE);
+    struct locker l = {.pool = m.pool, .lock = &pool->blocks.lock};
+    cr_assert_eq(pthread_create(&holder, NULL, locks, &l), 0);
+    await(&l.locked, 1);
     cr_assert_eq(pthread_create(&thread, NULL, maps, &m), 0);
     while (thi_load_acquire(&pool->ending) == 0)
         usleep(200);
     EXPECT_CALL(0, thrum_executor_shutdown(m.pool, 0));
     EXPECT_CALL(ETIMEDOUT,
                 thrum_executor_shutdown_until(m.pool, THRUM_WAIT, thrum_after(THRUM_MS(20))));
-    thi_unlock(&pool->blocks.lock, THI_RANK_OFFICE);
+    thi_store_release(&l.done, 1u);
+    cr_assert_eq(pthread_join(holder, NULL), 0);
     cr_assert_eq(pthread_join(thread, NULL), 0);
     EXPECT_CALL(0, m.result);
     thrum_executor_destroy(m.pool);
