@@ -303,7 +303,8 @@ void thi_family_kill_session(int32_t session)
 
 void thi_family_name(const char *name)
 {
-    prctl(PR_SET_NAME, name, 0, 0, 0);
+    /* Not by prctl: a sanitizer's own takes a lock for that, which another thread may have held in the fork. */
+    syscall(SYS_prctl, PR_SET_NAME, name, 0, 0, 0);
 }
 
 /* Bytes of private memory that may be written: what RLIMIT_DATA counts. */
