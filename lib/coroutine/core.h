@@ -278,6 +278,7 @@ struct thi_port {
     thi_port_t *next_free;
     uint32_t visitors; /* who may touch the descriptor */
     uint32_t open;
+    uint32_t shut; /* nobody new is let in: its loop is being destroyed */
     THRUM_ALIGNED(THI_CACHE_LINE) thrum_coro_t *inbox; /* the latest first */
     uint32_t sleeps;                                   /* port.c */
     uint32_t stop;
@@ -290,6 +291,11 @@ void thi_port_close(thi_port_t *port);
 /* Leaves a coroutine in the inbox, and wakes the loop if it sleeps. False: it is closed. Any thread. */
 bool thi_port_post(thi_port_t *port, thrum_coro_t *co);
 bool thi_port_is_open(const thi_port_t *port);
+
+/* Before the loop is destroyed, and for who has counted one as coming. */
+void thi_port_shut(thi_port_t *port);
+bool thi_port_is_shut(thi_port_t *port);
+
 void thi_port_stop(thi_port_t *port);
 
 /* Between a visit that found it open (true) and its end a port is not closed, nor is its loop freed. */

@@ -1,7 +1,7 @@
 /*
  * What the holder of a handle may ask, on any thread.
  *
- *   ended   ENDED     it has left its stack for good; status and result are there
+ *   ended   ENDED     status and result are there; it has left its stack for good, or its loop has a reference
  *           JOINERS   somebody may sleep in a join. It may be set for nobody
  *
  * Invariants

@@ -108,9 +108,19 @@ static void let_others_run(thi_stage_t *stage, thrum_coro_t *co, bool alike)
     }
 }
 
+/* One that is resumed by hand may have used up time in a loop that counts it; here is one line only. */
+static inline void forget_used(const thrum_loop_t *loop, thrum_coro_t *co)
+{
+    if (THI_UNLIKELY(co->level != 0) && loop->config.policy != THRUM_FEEDBACK) {
+        co->level = 0;
+        co->used = 0;
+    }
+}
+
 int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
 {
     thrum_loop_t *loop = stage->loop;
+    forget_used(loop, co);
     if (deadline != THRUM_FOREVER) {
         if (!thi_deadlines_reserve(&loop->deadlines, loop->deadlines.count + 1)) {
             thi_line_enqueue(loop, co); /* no memory to sleep in: it looks again and again */
@@ -135,6 +145,7 @@ THI_NOINLINE static void yield_otherwise(thi_stage_t *stage)
     thrum_coro_t *self = stage->current;
     if (self != &stage->self &&
         (loop->waiting != 0 || loop->turns == 0 || thi_port_has_post(loop->port))) {
+        forget_used(loop, self);
         thi_line_enqueue(loop, self);
         let_others_run(stage, self, false);
     } else if (loop->turns != 0) {
@@ -179,16 +190,26 @@ void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co)
     thi_line_admit(loop, co);
 }
 
+/* Counted while the port is open to it; whoever ends the loop may have seen the count, and sleep. */
+static bool announce(thrum_loop_t *loop, thi_port_t *port)
+{
+    thi_fetch_add_acq_rel(&loop->coming, 1u);
+    if (THI_LIKELY(!thi_port_is_shut(port)))
+        return true;
+    thi_fetch_sub_acq_rel(&loop->coming, 1u);
+    thi_port_stop(port);
+    return false;
+}
+
 /* To the loop's thread. A waker that is late by the record's last life may have it in hand: then it is that
  * one's to leave it where it belongs, and the loop, which counts it, does not end before. It may have begun and
  * ended when this looks at it next; the visit keeps the loop. False: the loop is gone. */
 static bool send(thrum_loop_t *loop, thrum_coro_t *co)
 {
     thi_port_t *port = loop->port;
-    const bool open = thi_port_visit(port);
+    const bool open = thi_port_visit(port) && announce(loop, port);
     if (open) {
         thi_store_relaxed(&co->stage, NULL);
-        thi_fetch_add_acq_rel(&loop->coming, 1u);
         /* R1: release; pairs with A1 of admits: all of it is there. */
         thi_store_release(&co->fresh, 1u);
         thi_coro_post(co, port);

@@ -9,7 +9,8 @@ static bool leads_to_current(const thi_stage_t *stage, const thrum_coro_t *co)
     const thrum_coro_t *at = stage->current;
     while (at != NULL && at != co)
         at = at->back;
-    return at != NULL;
+    return at == co && (co == stage->current || co->state == THI_CORO_RESUMING ||
+                        co->state == THI_CORO_SWITCHED); /* else what it waits for is gone */
 }
 
 static void lose(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t *co)
@@ -73,7 +74,8 @@ void thi_loop_forked(thrum_loop_t *loop)
             lose(loop, stage, co);
     }
     for (thrum_coro_t *co = stage->current; co != NULL; co = co->back)
-        thi_store_relaxed(&co->fiber.strand->alive, 1u);
+        if (co->state != THI_CORO_DONE)
+            thi_store_relaxed(&co->fiber.strand->alive, 1u);
     thi_store_relaxed(&stage->self.fiber.strand->alive, 1u);
 }
 

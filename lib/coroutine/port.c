@@ -4,8 +4,6 @@
  *   sleeps   AWAKE     the loop will look at the inbox before it sleeps
  *            ON_WORD   it sleeps, or is about to, on this word
  *            IN_POLL   it sleeps, or is about to, in a poll that the signal's descriptor is part of
- *            AWAY      its thread does something else, for as long as it likes. With IN_POLL: but is told.
- *                      It may be set for a loop that has come back
  *
  * Invariants
  *   I1  Who posts writes the inbox and reads `sleeps`; who falls asleep writes `sleeps` and reads the inbox,
@@ -13,17 +11,18 @@
  *   I2  A port is never freed, only used again; its descriptor is closed when it is shut and nobody visits.
  *       A waker that is late by a loop's life leaves a coroutine of another loop in an inbox, where it is seen
  *       not to wait.
- *   I3  What a late waker leaves where the loop is AWAY could lie there while its coroutine sleeps elsewhere and
+ *   I3  What a late waker leaves where nobody looks for long could lie there while its coroutine sleeps elsewhere and
  *       others rely on it (coro_strand.c). So who leaves something there looks whether it belongs there, and
  *       who finds that somebody has one in hand for another port than its own looks into that one's inbox,
  *       each with a full fence between. So one of them takes it out again.
+ *   I4  Who spawns counts that (`coming`) and reads `shut`; who destroys the loop writes `shut` and reads the
+ *       count, each with a full fence between. So it is waited for, or it is refused.
  */
 #include "coroutine/core.h"
 
 #define AWAKE 0u
 #define ON_WORD 1u
 #define IN_POLL 2u
-#define AWAY 4u
 
 static thi_lock_t lock;
 static thi_port_t *free_ports;
@@ -39,8 +38,9 @@ thi_port_t *thi_port_make(void)
         port = thi_pages_map(sizeof *port);
     if (port == NULL)
         return NULL;
-    thi_store_relaxed(&port->sleeps, AWAY);
+    thi_store_relaxed(&port->sleeps, AWAKE);
     thi_store_relaxed(&port->stop, 0u);
+    thi_store_relaxed(&port->shut, 0u);
     port->signal = -1;
     thi_store_seq_cst(&port->open, 1u);
     return port;
@@ -76,6 +76,18 @@ void thi_port_close(thi_port_t *port)
     thi_unlock(&lock, THI_RANK_STACKS);
 }
 
+void thi_port_shut(thi_port_t *port)
+{
+    thi_store_seq_cst(&port->shut, 1u);
+    thi_fence_full(); /* I4 */
+}
+
+bool thi_port_is_shut(thi_port_t *port)
+{
+    thi_fence_full(); /* I4 */
+    return thi_load_seq_cst(&port->shut) != 0;
+}
+
 bool thi_port_is_open(const thi_port_t *port)
 {
     return thi_load_seq_cst(&port->open) != 0;
@@ -93,21 +105,22 @@ void thi_port_visited(thi_port_t *port)
     thi_fetch_sub_acq_rel(&port->visitors, 1u); /* R2: release; pairs with A2 */
 }
 
-/* As a visitor. Returns whether the loop may be away. */
-static bool wake(thi_port_t *port)
+/* As a visitor. */
+static void wake(thi_port_t *port)
 {
     thi_fence_full(); /* I1, I3 */
-    uint32_t sleeps = thi_load_seq_cst(&port->sleeps);
-    if (THI_LIKELY(sleeps == AWAKE))
-        return false;
-    /* By the one who makes it awake; that it is away stays. */
-    while ((sleeps & ~AWAY) != AWAKE && !thi_cas_acq_rel(&port->sleeps, &sleeps, sleeps & AWAY)) {
-    }
-    if ((sleeps & ON_WORD) != 0)
+    if (thi_load_seq_cst(&port->sleeps) == AWAKE)
+        return;
+    switch (thi_swap_acq_rel(&port->sleeps, AWAKE)) {
+    case ON_WORD:
         thi_futex_wake(&port->sleeps, 1);
-    if ((sleeps & IN_POLL) != 0)
+        break;
+    case IN_POLL:
         thi_signal_set(port->signal, true);
-    return (sleeps & AWAY) != 0;
+        break;
+    default: /* somebody was faster */
+        break;
+    }
 }
 
 static void push(thi_port_t *port, thrum_coro_t *co)
@@ -124,9 +137,9 @@ bool thi_port_post(thi_port_t *port, thrum_coro_t *co)
     const bool open = thi_port_visit(port);
     if (open) {
         push(port, co);
+        wake(port);
         /* It may be in another life, which its own waker sees to (I3). */
-        if (THI_UNLIKELY(wake(port)) && thi_load_relaxed(&co->port) != port &&
-            !THI_PLANT("port-left-away"))
+        if (THI_UNLIKELY(thi_load_relaxed(&co->port) != port) && !THI_PLANT("port-left-away"))
             thi_port_forward(port);
     }
     thi_port_visited(port);
@@ -137,7 +150,7 @@ void thi_port_stop(thi_port_t *port)
 {
     if (thi_port_visit(port)) {
         thi_store_seq_cst(&port->stop, 1u);
-        (void)wake(port);
+        wake(port);
     }
     thi_port_visited(port);
 }
@@ -189,7 +202,7 @@ void thi_port_wake_up(thi_port_t *port)
 
 bool thi_port_leave(thi_port_t *port, bool polls)
 {
-    thi_store_seq_cst(&port->sleeps, polls ? AWAY | IN_POLL : AWAY);
+    thi_store_seq_cst(&port->sleeps, polls ? IN_POLL : AWAKE);
     thi_fence_full(); /* I1 */
     return thi_load_seq_cst(&port->inbox) == NULL && thi_load_seq_cst(&port->stop) == 0;
 }

@@ -352,7 +352,7 @@ int thrum_loop_create(thrum_loop_t **loop, const thrum_loop_config_t *config)
     return err;
 }
 
-/* What is left is cancelled, and what comes while it ends as well. */
+/* What is left is cancelled, and what its coroutines spawn while it ends. */
 static void run_out(thrum_loop_t *loop)
 {
     do {
@@ -371,6 +371,7 @@ void thrum_loop_destroy(thrum_loop_t *loop)
         thi_loop_forget_visitors(loop);
     thi_watchdog_end(loop);
     thi_tasks_close(loop);
+    thi_port_shut(loop->port);
     const bool used = loop->stage != NULL || loop->fork_mark != thi_fork_mark;
     const bool spawned = thi_port_has_post(loop->port) || thi_load_acquire(&loop->coming) != 0;
     if ((used || spawned) && enter(loop, &stage) == 0) {

@@ -14,7 +14,7 @@
  *   I1  A list, and `near` of those in it, belong to the thread: no order is needed.
  *   I2  Others do not know of who is near. So only waits that the state of their object ends can be near, of
  *       objects that outlive them: what was missed is seen by the `validate` of the move.
- *   I3  No list holds anybody when the thread goes to sleep, or away from its strands (thi_near_end).
+ *   I3  No list holds anybody when the loop sleeps, or its thread goes away from its strands (thi_near_end).
  *   I4  A near strand's permit is EMPTY, or NOTIFIED by others, who then do not wake it: the move looks at it.
  */
 #include "strand/strand.h"
@@ -190,8 +190,9 @@ int thi_near_park(thi_strand_t *self, thi_park_t *park, thrum_time_t deadline)
  * Moving to the lot
  */
 
-/* To the head of its queue: whoever is there came later, since nobody was there when it came near. */
-static void move(thi_waiter_t *waiter)
+/* To the head of its queue: whoever of this thread is there came later, since nobody was there when it came near.
+ * (Of two threads' the one that is moved last comes first.) Who has to look again stands before `looks`. */
+static thi_waiter_t *move(thi_waiter_t *waiter, thi_waiter_t *looks)
 {
     struct near_wait *w = THI_CONTAINER_OF(waiter, struct near_wait, waiter);
     thi_strand_t *strand = w->wait.strand;
@@ -199,9 +200,19 @@ static void move(thi_waiter_t *waiter)
     /* From here on others may find it; it is an ordinary waiter (thi_lot_enter writes it anew). */
     if (!thi_lot_enter(&w->wait, waiter, 0, w->park)) {
         waiter->near = THI_NEAR_LOOKS;
+        waiter->next = looks;
+        return waiter;
+    }
+    if (!thi_strand_will_park(strand) && !THI_PLANT("near-no-look"))
         strand->kind->ready(strand);
-    } else if (!thi_strand_will_park(strand) && !THI_PLANT("near-no-look")) {
-        strand->kind->ready(strand);
+    return looks;
+}
+
+static void finish_looks(thi_waiter_t *looks)
+{
+    for (thi_waiter_t *next = NULL; looks != NULL; looks = next) {
+        next = looks->next;
+        thi_near_finish(looks);
     }
 }
 
@@ -213,9 +224,11 @@ void thi_near_end(thi_near_t *near)
     for (unsigned i = 0; near->count != 0 && i < THI_NEAR_CHAINS; i++) {
         thi_near_chain_t *chain = &near->chains[i];
         thi_waiter_t *waiter = NULL;
+        thi_waiter_t *looks = NULL;
         while ((waiter = chain->tail) != NULL) {
             take_out(near, chain, waiter);
-            move(waiter);
+            looks = move(waiter, looks);
         }
+        finish_looks(looks); /* the oldest first */
     }
 }

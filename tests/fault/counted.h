@@ -7,30 +7,8 @@
 
 #include <thrum/thrum.h>
 
+#include "support/counted.h"
 #include "support/expect.h"
-
-static size_t bytes_in_use;
-
-static void *count_allocation(size_t size, size_t alignment, void *ctx)
-{
-    (void)alignment, (void)ctx;
-    thi_fetch_add_relaxed(&bytes_in_use, size);
-    return malloc(size);
-}
-
-static void count_release(void *old, size_t size, size_t alignment, void *ctx)
-{
-    (void)alignment, (void)ctx;
-    thi_fetch_sub_relaxed(&bytes_in_use, size);
-    free(old);
-}
-
-static inline void count_memory(void)
-{
-    const thrum_allocator_t counting = {
-        .size = sizeof counting, .allocate = count_allocation, .release = count_release};
-    cr_assert_eq(thrum_set_allocator(&counting), 0);
-}
 
 /* A body runs in a thread of its own, whose caches go with it. It returns 0, or the line of what was not
  * as it should be. */

@@ -14,19 +14,6 @@
 
 TestSuite(shared_instruction, .timeout = 240);
 
-/* Each run takes every STRIDEth instruction, and not always the same; THRUM_WALK_STRIDE=1 takes all, and minutes.
- * Programs that are instrumented have far more of them. */
-#if defined(__SANITIZE_ADDRESS__)
-#define STRIDE 499u
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define STRIDE 499u
-#endif
-#endif
-#ifndef STRIDE
-#define STRIDE 23u
-#endif
-
 #define WAITERS 2
 
 struct scene {
@@ -84,8 +71,7 @@ static int end_waiters(struct scene *s)
 
 static void judge(const struct walk *w)
 {
-    const char *wanted = getenv("THRUM_WALK_STRIDE");
-    const unsigned stride = wanted != NULL && atoi(wanted) > 0 ? (unsigned)atoi(wanted) : STRIDE;
+    const unsigned stride = walk_stride(23, 499);
     const int n = walk_instructions(w, stride);
     if (n == -2)
         cr_skip_test("nobody may be traced here");

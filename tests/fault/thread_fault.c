@@ -6,35 +6,16 @@
 
 #include <thrum/thrum.h>
 
+#include "support/counted.h"
 #include "support/expect.h"
 
 TestSuite(thread, .timeout = 30);
 
 #define LONG_NAME "a name that is longer than the system keeps"
 
-static size_t bytes_in_use;
-
-static void *count_allocation(size_t size, size_t alignment, void *ctx)
+static void count_memory_here(void)
 {
-    (void)alignment;
-    (void)ctx;
-    thi_fetch_add_relaxed(&bytes_in_use, size);
-    return malloc(size);
-}
-
-static void count_release(void *old, size_t size, size_t alignment, void *ctx)
-{
-    (void)alignment;
-    (void)ctx;
-    thi_fetch_sub_relaxed(&bytes_in_use, size);
-    free(old);
-}
-
-static void count_memory(void)
-{
-    const thrum_allocator_t counting = {
-        .size = sizeof counting, .allocate = count_allocation, .release = count_release};
-    cr_assert_eq(thrum_set_allocator(&counting), 0);
+    count_memory();
     cr_assert_not_null(thi_self());
 }
 
@@ -60,7 +41,7 @@ static thrum_thread_config_t full_config(void)
     return config;
 }
 
-Test(thread, is_not_made_without_memory, .init = count_memory)
+Test(thread, is_not_made_without_memory, .init = count_memory_here)
 {
     const thrum_thread_config_t config = full_config();
     thrum_thread_t *t = NULL;
@@ -79,7 +60,7 @@ Test(thread, is_not_made_without_memory, .init = count_memory)
     expect_nothing_lost();
 }
 
-Test(thread, keeps_its_name_when_there_is_no_memory_for_another, .init = count_memory)
+Test(thread, keeps_its_name_when_there_is_no_memory_for_another, .init = count_memory_here)
 {
     thrum_thread_t *t = NULL;
     EXPECT_CALL(0, thrum_thread_create(&t, hand_back, NULL, NULL));
@@ -107,7 +88,7 @@ static void expect_start_fails(thrum_thread_t *t, thi_fault_t fault)
     EXPECT_CALL(0, thrum_thread_set_daemon(t, false));
 }
 
-Test(thread, is_started_again_when_that_failed, .init = count_memory)
+Test(thread, is_started_again_when_that_failed, .init = count_memory_here)
 {
     int token = 0;
     void *result = NULL;
@@ -123,7 +104,7 @@ Test(thread, is_started_again_when_that_failed, .init = count_memory)
     expect_nothing_lost();
 }
 
-Test(thread, is_not_spawned_without_a_thread, .init = count_memory)
+Test(thread, is_not_spawned_without_a_thread, .init = count_memory_here)
 {
     thrum_thread_t *t = NULL;
     const thrum_thread_config_t config = full_config();
@@ -153,7 +134,7 @@ static int wait_unregistered(void *arg, void **result)
     return EPROTO;
 }
 
-Test(thread, runs_also_when_it_cannot_be_registered, .init = count_memory)
+Test(thread, runs_also_when_it_cannot_be_registered, .init = count_memory_here)
 {
     for (int i = 0; i < 50; i++) {
         struct unregistered u = {THRUM_SEM_INIT(0), -1, true};
@@ -187,7 +168,7 @@ static void *ask_in_vain(void *arg)
     return vain && thrum_thread_current() != NULL ? arg : NULL;
 }
 
-Test(thread, current_of_a_stranger_needs_memory, .init = count_memory)
+Test(thread, current_of_a_stranger_needs_memory, .init = count_memory_here)
 {
     int token = 0;
     cr_assert_not_null(thrum_thread_current());
@@ -201,7 +182,7 @@ Test(thread, current_of_a_stranger_needs_memory, .init = count_memory)
     expect_nothing_lost();
 }
 
-Test(thread, main_is_known_without_memory, .init = count_memory)
+Test(thread, main_is_known_without_memory, .init = count_memory_here)
 {
     thi_fault_arm(THI_FAULT_ALLOC, THI_FAULT_ALWAYS);
     thi_fault_arm(THI_FAULT_AT_EXIT, THI_FAULT_ALWAYS);
@@ -222,7 +203,7 @@ static void give(thrum_timer_t *t, void *arg)
         abort();
 }
 
-Test(thread, timers_are_not_made_without_memory, .init = count_memory)
+Test(thread, timers_are_not_made_without_memory, .init = count_memory_here)
 {
     enum { TIMERS = 40 };
     thrum_timer_t *t[TIMERS];
@@ -249,7 +230,7 @@ Test(thread, timers_are_not_made_without_memory, .init = count_memory)
     cr_expect_eq(heap, 64 * sizeof(void *), "the heap's places are kept, and nothing else");
 }
 
-Test(thread, timers_start_once_there_is_a_thread, .init = count_memory)
+Test(thread, timers_start_once_there_is_a_thread, .init = count_memory_here)
 {
     thrum_sem_t s = THRUM_SEM_INIT(0);
     thrum_timer_t *t = NULL;
@@ -285,7 +266,7 @@ static void give_and_release(thrum_timer_t *t, void *arg)
     give(t, arg);
 }
 
-Test(thread, timers_leave_nothing_behind, .init = count_memory)
+Test(thread, timers_leave_nothing_behind, .init = count_memory_here)
 {
     static thrum_sem_t s = THRUM_SEM_INIT(0);
     for (int i = 0; i < 100; i++) {

@@ -137,8 +137,8 @@ SIM_BITE(60, "port-drops-post", "port.wakers_find_who_moves_between_loops_and_th
 /* The waker looks where the coroutine slept before; the coroutine does not look at its permit. */
 SIM_BITE(61, "coro-no-look", "port.wakers_find_who_moves_between_loops_and_threads");
 /* The waker has been trusted with a later wake-up, elsewhere, or in a port that is used again. */
-SIM_BITE(62, "coro-stays-late", "port.wakers_find_who_moves_between_loops_and_threads");
-SIM_BITE(63, "coro-port-again", "port.wakers_find_who_moves_between_loops");
+SIM_BITE(62, "coro-stays-late", "port.who_is_late_by_a_loop_goes_on_for_the_other");
+SIM_BITE(63, "coro-port-again", "port.who_is_late_by_a_loop_goes_on_for_the_other");
 /* What was left with a loop whose thread is elsewhere keeps others from leaving it where it sleeps now. */
 SIM_BITE(64, "port-left-away", "port.what_is_left_with_who_is_away_is_passed_on");
 SIM_BITE(65, "coro-left-elsewhere", "port.what_is_left_with_who_is_away_is_passed_on");

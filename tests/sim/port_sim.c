@@ -140,7 +140,7 @@ static void port_everything_comes(bool polls)
     thi_port_t *port = port_made(polls);
     memset(posters, 0, sizeof posters);
     for (int i = 0; i < 2; i++) {
-        posters[i].port = port;
+        posters[i].port = posters[i].cos[0].port = posters[i].cos[1].port = port;
         sim_spawn(port_posts, &posters[i]);
     }
     for (unsigned come = 0; come < 4;) {
@@ -289,6 +289,12 @@ SIM_TEST(port, wakers_find_who_moves_between_loops_and_threads, .tasks = 4, .sch
 {
     const int orders[][PORT_SLEEPS] = {{1, 0, 1}, {0, 1, 0}, {2, 0, 1}, {2, 1, 0}};
     port_moves(orders[sim_random(4)], 2 + (int)sim_random(2));
+}
+
+/* As few as it takes for one to be late by a loop while the other relies on it: a rare schedule. */
+SIM_TEST(port, who_is_late_by_a_loop_goes_on_for_the_other, .tasks = 3, .schedules = 400000)
+{
+    port_moves((const int[]){1, 1}, 2);
 }
 
 /* Two loops at a time: the one that it has left is closed only in the end, and looks at its port then. */

@@ -10,18 +10,7 @@
 #include <thrum/manager.h>
 
 #include "process/process.h"
-#include "support/victim.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define THREADS_ONLY 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREADS_ONLY 1
-#endif
-#endif
-#ifndef THREADS_ONLY
-#define THREADS_ONLY 0
-#endif
+#include "stress/people.h"
 
 #define PEOPLE 4u
 #define KEYS 40u
@@ -36,13 +25,6 @@ static struct ledger *ledger;
 static thrum_shared_t *arena;
 static thrum_shared_map_t *map;
 static thrum_shared_list_t *list;
-
-struct person {
-    unsigned number;
-    uint64_t seed;
-    pid_t pid;
-    pthread_t thread;
-};
 
 /* A value is as many bytes as it says, all of them the same. */
 static bool is_whole(const unsigned char *bytes, size_t size)
@@ -119,30 +101,6 @@ static int live(void *arg)
     return 0;
 }
 
-static void *live_as_thread(void *arg)
-{
-    CHECK(live(arg) == 0);
-    return NULL;
-}
-
-static void start(struct person *p, struct chance *chance)
-{
-    p->seed = chance_next(chance) | 1u;
-    if (!THREADS_ONLY)
-        p->pid = victim_start(live, p);
-    else if (pthread_create(&p->thread, NULL, live_as_thread, p) != 0)
-        abort();
-}
-
-static void end(struct person *p)
-{
-    if (THREADS_ONLY)
-        pthread_join(p->thread, NULL);
-    else
-        CHECK(victim_end(p->pid) == 0);
-    watchdog_progress();
-}
-
 static unsigned disturb(struct person *p, struct chance *chance)
 {
     usleep(chance_below(chance, 3000));
@@ -151,7 +109,7 @@ static unsigned disturb(struct person *p, struct chance *chance)
         return 0;
     kill(p->pid, SIGKILL);
     CHECK(victim_end(p->pid) == 128 + SIGKILL);
-    start(p, chance);
+    person_start(p, chance);
     return 1;
 }
 
@@ -182,13 +140,14 @@ static void run(thrum_time_t until)
     ledger = victim_memory(sizeof *ledger);
     for (unsigned i = 0; i < PEOPLE; i++) {
         people[i].number = i;
-        start(&people[i], &chance);
+        people[i].live = live;
+        person_start(&people[i], &chance);
     }
     while (thrum_now() < until)
         killed += disturb(&people[chance_below(&chance, PEOPLE)], &chance);
     __atomic_store_n(&ledger->stop, 1u, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < PEOPLE; i++)
-        end(&people[i]);
+        person_end(&people[i]);
     audit(killed);
     thrum_shared_map_destroy(map);
     thrum_shared_list_destroy(list);

@@ -10,18 +10,7 @@
 #include <thrum/shared_queue.h>
 
 #include "process/shared_queue.h"
-#include "support/victim.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define THREADS_ONLY 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREADS_ONLY 1
-#endif
-#endif
-#ifndef THREADS_ONLY
-#define THREADS_ONLY 0
-#endif
+#include "stress/people.h"
 
 #define PRODUCERS 2u
 #define CONSUMERS 2u
@@ -42,13 +31,6 @@ struct ledger {
 static struct ledger *ledger;
 static thrum_shared_t *arena;
 static thrum_shared_queue_t *q;
-
-struct person {
-    unsigned number;
-    uint64_t seed;
-    pid_t pid;
-    pthread_t thread;
-};
 
 struct item {
     uint32_t id;
@@ -110,33 +92,7 @@ static int live(void *arg)
     return p->number < PRODUCERS ? produce(p) : consume(p);
 }
 
-/* --- threads -------------------------------------------------------------------------------------- */
-
-static void *live_as_thread(void *arg)
-{
-    CHECK(live(arg) == 0);
-    return NULL;
-}
-
 /* --- life and death ------------------------------------------------------------------------------- */
-
-static void start(struct person *p, struct chance *chance)
-{
-    p->seed = chance_next(chance) | 1u;
-    if (!THREADS_ONLY)
-        p->pid = victim_start(live, p);
-    else if (pthread_create(&p->thread, NULL, live_as_thread, p) != 0)
-        abort();
-}
-
-static void end(struct person *p)
-{
-    if (THREADS_ONLY)
-        pthread_join(p->thread, NULL);
-    else
-        CHECK(victim_end(p->pid) == 0);
-    watchdog_progress();
-}
 
 /* Returns whether it was a consumer that was killed. */
 static bool disturb(struct person *people, struct chance *chance)
@@ -155,7 +111,7 @@ static bool disturb(struct person *people, struct chance *chance)
     kill(p->pid, SIGKILL);
     const int status = victim_end(p->pid);
     CHECK(status == 128 + SIGKILL || status == 0);
-    start(p, chance);
+    person_start(p, chance);
     return p->number >= PRODUCERS;
 }
 
@@ -190,16 +146,17 @@ static void run(thrum_order_t order, thrum_time_t until)
     ledger = victim_memory(sizeof *ledger);
     for (unsigned i = 0; i < PEOPLE; i++) {
         people[i].number = i;
-        start(&people[i], &chance);
+        people[i].live = live;
+        person_start(&people[i], &chance);
     }
     while (thrum_now() < until)
         killed += disturb(people, &chance);
     __atomic_store_n(&ledger->stop, 1u, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < PRODUCERS; i++)
-        end(&people[i]);
+        person_end(&people[i]);
     CHECK(thrum_shared_queue_close(q) == 0);
     for (unsigned i = PRODUCERS; i < PEOPLE; i++)
-        end(&people[i]);
+        person_end(&people[i]);
     audit(killed);
     thrum_shared_queue_destroy(q);
     CHECK(thrum_shared_used(arena) == used);

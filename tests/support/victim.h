@@ -18,6 +18,17 @@
 
 #include "os/os.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define IS_INSTRUMENTED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define IS_INSTRUMENTED 1
+#endif
+#endif
+#ifndef IS_INSTRUMENTED
+#define IS_INSTRUMENTED 0
+#endif
+
 #define VICTIM_SECONDS 60 /* much longer than it may take on a busy machine */
 
 /* Zeroed memory that children share. */
@@ -141,6 +152,16 @@ static inline bool walk_steps(pid_t pid, unsigned steps, int *status)
             return false;
     }
     return true;
+}
+
+/* Of how many instructions one is taken: each run takes others; THRUM_WALK_STRIDE=1 takes all, and minutes.
+ * Programs that are instrumented have far more of them. */
+static inline unsigned walk_stride(unsigned usual, unsigned instrumented)
+{
+    const char *wanted = getenv("THRUM_WALK_STRIDE");
+    if (wanted != NULL && atoi(wanted) > 0)
+        return (unsigned)atoi(wanted);
+    return IS_INSTRUMENTED ? instrumented : usual;
 }
 
 static inline int walk_instructions(const struct walk *w, unsigned stride)

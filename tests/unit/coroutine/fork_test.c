@@ -346,3 +346,66 @@ Test(coro_fork, other_threads_may_spawn_meanwhile)
     thrum_coro_release(keep);
     thrum_loop_destroy(b.loop);
 }
+
+/* --- who is waited for by nobody any more ------------------------------------------------------------- */
+
+/* `starter` has started `started` by a switch, was switched back to, and waits; then `started` forks. */
+struct waiting_starter {
+    thrum_coro_t *starter;
+    thrum_coro_t *started;
+    thrum_coro_t *other;
+    thrum_event_t event;
+    pid_t child;
+};
+
+static int fork_when_switched_to(void *arg, void **result)
+{
+    struct waiting_starter *w = arg;
+    (void)result;
+    EXPECT_CALL(0, thrum_coro_switch(w->starter, NULL, NULL));
+    w->child = fork();
+    if (w->child == 0) {
+        alarm(CHILD_SECONDS);
+        return 0; /* nobody is left to give control to but the loop */
+    }
+    EXPECT_CALL(0, thrum_coro_switch(w->other, NULL, NULL));
+    return 0;
+}
+
+static int start_and_wait(void *arg, void **result)
+{
+    struct waiting_starter *w = arg;
+    (void)result;
+    w->starter = thrum_coro_current();
+    EXPECT_CALL(0, thrum_coro_create(&w->started, fork_when_switched_to, w, NULL));
+    EXPECT_CALL(0, thrum_coro_switch(w->started, NULL, NULL));
+    return thrum_event_wait(&w->event);
+}
+
+static int switch_and_set(void *arg, void **result)
+{
+    struct waiting_starter *w = arg;
+    (void)result;
+    w->other = thrum_coro_current();
+    EXPECT_CALL(0, thrum_coro_switch(w->started, NULL, NULL));
+    thrum_event_set(&w->event);
+    return 0;
+}
+
+Test(coro_fork, whose_wait_did_not_come_along_is_not_waited_for)
+{
+    struct waiting_starter w = {.event = THRUM_EVENT_INIT};
+    thrum_loop_t *loop = NULL;
+    int status = 0;
+    EXPECT_CALL(0, thrum_loop_create(&loop, NULL));
+    EXPECT_CALL(0, thrum_loop_go(loop, NULL, start_and_wait, &w, NULL));
+    EXPECT_CALL(0, thrum_loop_go(loop, NULL, switch_and_set, &w, NULL));
+    const int err = thrum_loop_run(loop);
+    thrum_loop_destroy(loop);
+    if (w.child == 0)
+        _exit(err);
+    cr_expect_eq(err, 0);
+    cr_assert_eq(waitpid(w.child, &status, 0), w.child);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%d", status);
+    thrum_coro_release(w.started);
+}

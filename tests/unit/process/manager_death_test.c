@@ -286,22 +286,9 @@ WALK(list_clear, .items = 4, .is_list = true, .twice = true)
 
 /* --- at any single instruction -------------------------------------------------------------------- */
 
-/* Each run takes every STRIDEth, and not always the same; THRUM_WALK_STRIDE=1 takes all, and minutes. */
-#if defined(__SANITIZE_ADDRESS__)
-#define STRIDE 4999u
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define STRIDE 4999u
-#endif
-#endif
-#ifndef STRIDE
-#define STRIDE 397u
-#endif
-
 static void walk_at_instructions(struct scene s)
 {
-    const char *wanted = getenv("THRUM_WALK_STRIDE");
-    const unsigned stride = wanted != NULL && atoi(wanted) > 0 ? (unsigned)atoi(wanted) : STRIDE;
+    const unsigned stride = walk_stride(397, 4999);
     (void)thi_self(); /* children have a record, and need not make one step by step */
     cr_assert_eq(thrum_shared_create(&s.arena, NULL), 0);
     const struct walk w = {begin, change, survives, &s};

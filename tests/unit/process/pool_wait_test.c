@@ -79,8 +79,8 @@ Test(process_pool_wait, a_wait_can_be_cancelled_and_a_cancel_ends_it)
     for (int i = 0; i < 2; i++) {
         EXPECT_CALL(0, thrum_thread_spawn(&thread[i], waits, &w[i], NULL));
         await(&w[i].begun, 1);
+        await_parked(w[i].f, 1);
     }
-    usleep(20000); /* for them to be asleep, most likely */
     EXPECT_CALL(0, thrum_thread_cancel(thread[0]));
     cr_expect(thrum_future_cancel(w[1].f));
     for (int i = 0; i < 2; i++) {

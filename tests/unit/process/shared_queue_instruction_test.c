@@ -1,24 +1,11 @@
 #include "shared_queue_scene.h"
 
-/* As the death walk, but killed at any single instruction, of the C library as well. Each run takes every
- * STRIDEth, and not always the same; THRUM_WALK_STRIDE=1 takes all, and minutes. */
+/* As the death walk, but killed at any single instruction, of the C library as well. */
 TestSuite(shared_queue_instruction, .timeout = 240);
-
-#if defined(__SANITIZE_ADDRESS__)
-#define STRIDE 4999u
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define STRIDE 4999u
-#endif
-#endif
-#ifndef STRIDE
-#define STRIDE 397u
-#endif
 
 static void walk_orders(struct scene scene)
 {
-    const char *wanted = getenv("THRUM_WALK_STRIDE");
-    const unsigned stride = wanted != NULL && atoi(wanted) > 0 ? (unsigned)atoi(wanted) : STRIDE;
+    const unsigned stride = walk_stride(397, 4999);
     (void)thi_self(); /* children have a record, and need not make one step by step */
     scene.arena = an_arena();
     for (size_t o = 0; o < ORDERS; o++) {

@@ -5,6 +5,7 @@
 
 #include <thrum/thrum.h>
 
+#include "support/counted.h"
 #include "support/expect.h"
 
 #define LONG_NAME "a name that is longer than the system keeps"
@@ -13,24 +14,6 @@ static int hand_back(void *arg, void **result)
 {
     *result = arg;
     return 0;
-}
-
-static size_t bytes_in_use;
-
-static void *count_allocation(size_t size, size_t alignment, void *ctx)
-{
-    (void)alignment;
-    (void)ctx;
-    thi_fetch_add_relaxed(&bytes_in_use, size);
-    return malloc(size);
-}
-
-static void count_release(void *old, size_t size, size_t alignment, void *ctx)
-{
-    (void)alignment;
-    (void)ctx;
-    thi_fetch_sub_relaxed(&bytes_in_use, size);
-    free(old);
 }
 
 static size_t tasks(void)
@@ -45,11 +28,9 @@ static size_t tasks(void)
 
 Test(many, threads_leave_nothing_behind, .timeout = 60)
 {
-    const thrum_allocator_t counting = {
-        .size = sizeof counting, .allocate = count_allocation, .release = count_release};
     thrum_thread_config_t config = THRUM_THREAD_CONFIG_INIT;
     config.name = LONG_NAME;
-    EXPECT_CALL(0, thrum_set_allocator(&counting));
+    count_memory();
     const size_t tasks_before = tasks();
     for (int i = 0; i < 10000; i++) {
         thrum_thread_t *t = NULL;
