@@ -27,31 +27,46 @@ int serve_echo(thrum_conn_t *c, void *ctx)
 /* Answers the request at the beginning of `size` bytes: how long it was; 0: more has to come; -1: it is none. */
 typedef long (*answer_fn)(const char *data, size_t size, char *out, size_t *out_size);
 
-/* Reads, answers all requests that are complete, and writes the answers together. */
-static int serve(thrum_conn_t *c, answer_fn answer)
+/* What has been read, from the first request that is not answered on. */
+struct input {
+    size_t size;
+    char data[BUFFER];
+};
+
+/* Answers what is complete, and writes the answers together, as many as there is room for at a time. */
+static int answer_all(thrum_conn_t *c, struct input *in, answer_fn answer)
 {
-    char in[BUFFER];
-    char out[2 * BUFFER];
-    size_t have = 0;
-    for (;;) {
-        size_t n = 0;
+    char
+        out[2 * BUFFER]; /* an answer is begun while half of it is free, and is shorter than that */
+    long size = 1;
+    while (size > 0 && in->size != 0) {
         size_t used = 0;
         size_t out_size = 0;
-        long size = 0;
-        int err =
-            have == sizeof in ? EMSGSIZE : thrum_conn_read(c, in + have, sizeof in - have, &n);
+        int err = 0;
+        while (used < in->size && out_size < BUFFER &&
+               (size = answer(in->data + used, in->size - used, out, &out_size)) > 0)
+            used += (size_t)size;
+        in->size -= used;
+        if (in->size != 0)
+            memmove(in->data, in->data + used, in->size);
+        if (out_size != 0 && (err = thrum_conn_write(c, out, out_size)) != 0)
+            return err;
+    }
+    return size < 0 ? EINVAL : 0;
+}
+
+static int serve(thrum_conn_t *c, answer_fn answer)
+{
+    struct input in;
+    in.size = 0;
+    for (;;) {
+        size_t n = 0;
+        int err = in.size == BUFFER ? EMSGSIZE
+                                    : thrum_conn_read(c, in.data + in.size, BUFFER - in.size, &n);
         if (err != 0 || n == 0)
             return err;
-        have += n;
-        while (used < have && out_size < BUFFER &&
-               (size = answer(in + used, have - used, out, &out_size)) > 0)
-            used += (size_t)size;
-        if (size < 0)
-            return EINVAL;
-        have -= used;
-        if (have != 0)
-            memmove(in, in + used, have);
-        if (out_size != 0 && (err = thrum_conn_write(c, out, out_size)) != 0)
+        in.size += n;
+        if ((err = answer_all(c, &in, answer)) != 0)
             return err;
     }
 }
