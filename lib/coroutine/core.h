@@ -93,8 +93,11 @@ struct thrum_coro {
     bool unwinding;  /* its release resumed it to end */
     bool holds_back; /* never of one that has resumed it */
 
-    thrum_loop_t *loop;      /* spawned on it; NULL: it is resumed by hand */
-    thi_port_t *port;        /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
+    thrum_loop_t *loop; /* spawned on it; NULL: it is resumed by hand */
+    thi_port_t *port;   /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
+    uint32_t timer; /* place among the loop's deadlines, + 1; 0: none. See thi_loop_block_lazily */
+    uint8_t level;  /* THRUM_FEEDBACK */
+    bool timed_out;
     thrum_coro_t *next_post; /* in a port's inbox */
     thi_port_t *posted;      /* it is in that one's, or on its way; NULL: in none */
     thrum_coro_t *younger;   /* among those of the loop that have not ended */
@@ -104,12 +107,9 @@ struct thrum_coro {
     uint32_t refs;
     uint32_t ended;
     uint32_t fresh;  /* spawned by another thread, and the loop has not seen it yet */
-    uint32_t timer;  /* place among the loop's deadlines, + 1; 0: none. See thi_loop_block_lazily */
-    uint8_t level;   /* THRUM_FEEDBACK */
     uint8_t class;   /* stack.c */
     bool registered; /* stack.c */
     bool daemon;
-    bool timed_out;
     char name[THI_CORO_NAME];
 };
 

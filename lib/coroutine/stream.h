@@ -2,23 +2,23 @@
 #define THI_STREAM_H
 
 /*
- * Streams: sockets that the library itself has opened and will close, such as the connections of its servers. What is
- * known of such a descriptor stays true from call to call: nobody else closes it, so its number cannot become
+ * Streams: sockets that the library itself has opened and will close, such as the connections of its servers. What
+ * is known of such a descriptor stays true from call to call: nobody else closes it, so its number cannot become
  * another descriptor unseen. It is told to the loop's poller once, and who reads or writes asks the system only
  * when there may be something.
  *
  *     err = thi_stream_open(&c->stream, loop, fd);
- *     while (err == 0 && (err = thi_stream_recv(&c->stream, buf, sizeof buf, &n, deadline)) == 0 && n != 0)
+ *     while (err == 0 && (err = thi_stream_recv(&c->stream, buf, size, &n, deadline)) == 0 && n != 0)
  *         err = thi_stream_send(&c->stream, buf, n, &sent, deadline);
  *     thi_stream_close(&c->stream);
  *
- * All of it on the loop's thread; waits are made by coroutines, of one reader and one writer at a time. A number that
- * is a stream may still be waited for by thrum_io_ calls, also on other threads.
+ * All of it on the loop's thread; coroutines wait, one reader and one writer at a time. For a number that is a stream
+ * thrum_io_ calls may still wait, also on other threads.
  *
- * What a call returns: 0; ETIMEDOUT; ECANCELED (the strand is cancelled; it was closed meanwhile, or woken); EINVAL: it
- * would wait, but is no coroutine of that loop; EBADF: it is not open; EOWNERDEAD: it is the parent's, and this is a forked child; errors of
- * the system. What is there is taken whatever the deadline says, and by who is cancelled, too. Who never has to wait
- * lets others of the loop run now and then all the same.
+ * What a call returns: 0; ETIMEDOUT; ECANCELED (the strand is cancelled; it was closed meanwhile, or woken); EINVAL:
+ * it would wait, but is no coroutine of that loop; EBADF: it is not open; EOWNERDEAD: it is the parent's, and this
+ * is a forked child; errors of the system. What is there is taken whatever the deadline says, and by who is
+ * cancelled, too. Who never has to wait lets others of the loop run now and then all the same.
  *
  * Deadlines are meant to be renewed with every call, and hardly ever to pass (thi_loop_block_lazily).
  */
@@ -45,8 +45,8 @@ typedef struct thi_stream {
  * and the stream not. */
 int thi_stream_open(thi_stream_t *stream, thrum_loop_t *loop, int fd);
 
-/* Closes the descriptor, too; who waits is told: ECANCELED, and does not look at the stream again. Nothing happens to one
- * that is not open (nor to one of zeros). */
+/* Closes the descriptor, too; who waits is told: ECANCELED, and does not look at the stream again. Nothing happens to
+ * one that is not open (nor to one of zeros). */
 void thi_stream_close(thi_stream_t *stream);
 
 /* The same, but the descriptor stays open, and is returned. -1: it is not open. */
