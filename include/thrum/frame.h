@@ -31,7 +31,13 @@ THRUM_BEGIN_DECLS
  *           those the place in the stream is lost: every later call says the same. A deadline that passes or a
  *           cancellation within a receive loses nothing: the next goes on; within a send it leaves half a
  *           frame on the stream, which is of no more use.
- * Context   Any strand; a frames object is used by one at a time. Sends and receives wait as io.h says.
+ * Ordering  None of its own: what the stream orders. Over a socket or a pipe whatever was written before a send is
+ *           there for whoever has received the frame.
+ * Context   Any strand; a frames object is used by one at a time. So is the sending side of a stream: of two
+ *           strands that send at once one may come within the other's frame, for a stream takes what it has
+ *           room for. One sends, or a mutex is held. Sends and receives wait as io.h says.
+ * Fork      A frames object is memory, of which the child has a copy, with what was read ahead. Only one of the
+ *           two may go on with the stream.
  */
 
 /** How frames look. Start from THRUM_FRAME_CONFIG_INIT. Both sides need the same sizes and pairs. */
@@ -51,17 +57,17 @@ typedef struct thrum_frame_config {
 
 /** A frame that has come whole. */
 typedef struct thrum_frame {
-    const void *body;
-    size_t size;
+    const void *body;  /**< valid until the next call for the same frames */
+    size_t size;       /**< of the body, in bytes */
     const void *pairs; /**< for thrum_frame_find and thrum_frame_pair */
-    size_t pairs_size;
+    size_t pairs_size; /**< of all pairs, in bytes */
 } thrum_frame_t;
 
 /** A pair to be sent, or one that has come. */
 typedef struct thrum_pair {
-    const char *key;
-    const void *value;
-    size_t size; /**< of the value, in bytes */
+    const char *key;   /**< a string */
+    const void *value; /**< any bytes */
+    size_t size;       /**< of the value, in bytes */
 } thrum_pair_t;
 
 /** The receiving side of one stream: a parser that takes the stream in pieces of any size. */

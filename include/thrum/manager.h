@@ -35,12 +35,14 @@ THRUM_BEGIN_DECLS
  *          is waited for.
  * Atomic   Each call is one step for all others. Several become one step between lock and unlock.
  * Ordering A change is a release, and a call that sees it an acquire.
- * Errors   Of every call: EINVAL (NULL, or no bytes where there are to be some), ENOMEM (the arena is full; nothing
- *          was changed), EDEADLK (a coroutine's wait for its own thread, found out).
+ * Errors   Of every call: EINVAL (NULL, or no bytes where there are to be some), ENOMEM (the arena is full; or the
+ *          caller cannot wait: a thread that could not be registered, a coroutine for which no thread could be
+ *          started to sleep), EDEADLK (a coroutine of the calling thread has locked it, which cannot go on while
+ *          that waits). Nothing was changed then.
  * Cost     A lock and its unlock, and a copy. Map: a hash table, at most three quarters full. List: an array of
  *          offsets; the end is reached at once, in the middle the offsets are copied.
- * Context  Any strand of any process that has the arena. The lock belongs to the strand and is recursive. Not
- *          for signal handlers.
+ * Context  Any strand of any process that has the arena. The lock belongs to the strand and is recursive. Calls wait
+ *          for the lock, but for trylock; none is a cancellation point. Not for signal handlers.
  * Lifetime The handle belongs to a process and is copied by fork; what it stands for belongs to the arena. Other
  *          processes open a handle by the offset. destroy needs that no other call is under way, in any process.
  * Fork     Parent and child share it. A lock that the parent holds is not the child's.
@@ -112,7 +114,7 @@ THRUM_API THRUM_NODISCARD int thrum_shared_map_next(thrum_shared_map_t *map, uin
                                                     size_t *key_size, void *buf, size_t capacity,
                                                     size_t *size);
 
-/** How many keys there are. */
+/** How many keys there are; 0 also when the lock could not be taken (Errors). */
 THRUM_API size_t thrum_shared_map_size(thrum_shared_map_t *map);
 
 /** Removes all keys, in one step. @return 0, EINVAL, ENOMEM. */
@@ -137,12 +139,16 @@ THRUM_API int thrum_shared_map_unlock(thrum_shared_map_t *map);
 /** A process's handle of a list. Places are counted from 0; -1 is the last, -2 the one before it, and so on. */
 typedef struct thrum_shared_list thrum_shared_list_t;
 
-/** As for the map. */
+/** See thrum_shared_map_create. */
 THRUM_API int thrum_shared_list_create(thrum_shared_list_t **list, thrum_shared_t *arena);
+/** See thrum_shared_map_open. */
 THRUM_API int thrum_shared_list_open(thrum_shared_list_t **list, thrum_shared_t *arena,
                                      uint64_t offset);
+/** See thrum_shared_map_offset. */
 THRUM_API uint64_t thrum_shared_list_offset(const thrum_shared_list_t *list);
+/** See thrum_shared_map_release. */
 THRUM_API void thrum_shared_list_release(thrum_shared_list_t *list);
+/** See thrum_shared_map_destroy. */
 THRUM_API void thrum_shared_list_destroy(thrum_shared_list_t *list);
 
 /** Adds a value at the end. @return 0, EINVAL, ENOMEM. */
@@ -178,17 +184,20 @@ THRUM_API int thrum_shared_list_compare_and_set(thrum_shared_list_t *list, int64
 THRUM_API int thrum_shared_list_add(thrum_shared_list_t *list, int64_t index, int64_t delta,
                                     int64_t *sum);
 
-/** How many values there are. */
+/** How many values there are; 0 also when the lock could not be taken. */
 THRUM_API size_t thrum_shared_list_size(thrum_shared_list_t *list);
 
 /** Takes all values out, in one step. @return 0, EINVAL, ENOMEM. */
 THRUM_API int thrum_shared_list_clear(thrum_shared_list_t *list);
 
-/** As for the map. */
+/** See thrum_shared_map_lock. */
 THRUM_API THRUM_NODISCARD int thrum_shared_list_lock(thrum_shared_list_t *list);
+/** See thrum_shared_map_trylock. */
 THRUM_API THRUM_NODISCARD int thrum_shared_list_trylock(thrum_shared_list_t *list);
+/** See thrum_shared_map_lock_until. */
 THRUM_API THRUM_NODISCARD int thrum_shared_list_lock_until(thrum_shared_list_t *list,
                                                            thrum_time_t deadline);
+/** See thrum_shared_map_unlock. */
 THRUM_API int thrum_shared_list_unlock(thrum_shared_list_t *list);
 
 THRUM_END_DECLS

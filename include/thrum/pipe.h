@@ -51,8 +51,8 @@ typedef struct thrum_pipe thrum_pipe_t;
 THRUM_API int thrum_pipe_create(thrum_pipe_t **a, thrum_pipe_t **b);
 
 /** Makes an end of a descriptor that another process was handed, or has received, from thrum_pipe_fd. It takes the
- *  descriptor over. @return 0; and otherwise the descriptor is the caller's still: EBADF, EINVAL (NULL, or it is no
- *  such end), or ENOMEM. */
+ *  descriptor over, and makes it close-on-exec. @return 0; and otherwise the descriptor is the caller's still:
+ *  EBADF, EINVAL (NULL, or it is no such end), or ENOMEM. */
 THRUM_API int thrum_pipe_open(thrum_pipe_t **p, int fd);
 
 /** Its descriptor, to be handed to programs, and for thrum_select and event loops: it is readable while there is a

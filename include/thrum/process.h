@@ -59,7 +59,8 @@ THRUM_BEGIN_DECLS
  *          Descriptors above 2 are close-on-exec if the program has made them so.
  * Signals  A child has its starter's handlers (fork) and mask. What thrum blocks in the threads that it
  *          starts is let through in processes that they start.
- * Ordering Start is a release that the function acquires.
+ * Ordering Start is a release that the function acquires. The end is a release, and whoever has seen it (join,
+ *          alive, exit_code ...) has acquired it: what the child wrote to memory that both share is there.
  * Context  Any strand. Joining waits: a coroutine lets its loop run on; it is a cancellation point. Nothing
  *          else waits for more than moments, but start for as long as the system takes to copy a process.
  *          Not for signal handlers.
@@ -75,8 +76,8 @@ typedef struct thrum_process thrum_process_t;
 
 /** How a process is started; see Start. */
 typedef enum thrum_start_method {
-    THRUM_START_FORK = 0,
-    THRUM_START_SPAWN = 1
+    THRUM_START_FORK = 0, /**< a copy of this process */
+    THRUM_START_SPAWN = 1 /**< a fresh execution of the program */
 } thrum_start_method_t;
 
 /** How a process is to be. Start from THRUM_PROCESS_CONFIG_INIT. What it points to is copied. */
@@ -195,7 +196,7 @@ THRUM_API int thrum_process_register(const char *name, thrum_fn fn);
 
 /** First in main, with its arguments: in an execution by THRUM_START_SPAWN it runs the function and does
  *  not return; in any other it does nothing. A function that is not registered there is told on standard
- *  error and leaves with 127. */
+ *  error and leaves with 127. In a program with privileges that its user has not it does nothing either. */
 THRUM_API void thrum_process_begin(int argc, char **argv);
 
 THRUM_END_DECLS

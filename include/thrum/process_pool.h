@@ -83,15 +83,15 @@ typedef struct thrum_process_pool_config {
 
     /** The last that each worker does that is not killed. May be NULL. */
     void (*fini)(void *ctx);
-    void *ctx;
+    void *ctx; /**< handed to both */
 
     size_t max_tasks_per_worker; /**< then it is replaced; 0: no limit. A chunk of a map is one */
     int64_t task_timeout;        /**< nanoseconds; 0: none. Of a map: for each call */
     size_t memory_limit; /**< bytes of data that a worker may allocate beyond what it was born with
                             (RLIMIT_DATA): then malloc fails in it; 0: no limit */
 
-    thrum_crash_t on_crash;
-    unsigned retries; /**< THRUM_CRASH_RETRY */
+    thrum_crash_t on_crash; /**< THRUM_CRASH_FAIL unless told otherwise */
+    unsigned retries;       /**< THRUM_CRASH_RETRY */
 
     size_t backlog;   /**< most tasks that wait for a worker; 0: unbounded */
     bool full_fails;  /**< when there are so many: EAGAIN instead of waiting */

@@ -69,7 +69,8 @@ typedef struct thrum_shared_config {
 /** What allocated memory is aligned to: no two blocks have a cache line in common. */
 #define THRUM_SHARED_ALIGNMENT 64
 
-/** Makes an arena; NULL for the defaults.
+/** Makes an arena; NULL for the defaults. With a name it may wait for another process that is just making one of that
+ *  name; while that one is stopped, it waits.
  *  @return 0, EINVAL (NULL, no config_size, a name that is none, size above max_size or that too small),
  *          EEXIST (some process has one of that name open), ENOMEM, EMFILE, ENFILE, or ENOTSUP (not on this
  *          system). */
@@ -105,8 +106,9 @@ THRUM_API void *thrum_shared_pointer(const thrum_shared_t *arena, uint64_t offse
  *  be inherited by dup2, or by clearing that flag in the child. */
 THRUM_API int thrum_shared_fd(const thrum_shared_t *arena);
 
-/** Bytes taken from the system so far, and bytes of those that are allocated, both with all bookkeeping. */
+/** Bytes taken from the system so far, with all bookkeeping. */
 THRUM_API size_t thrum_shared_size(const thrum_shared_t *arena);
+/** Bytes of those that are allocated, with all bookkeeping. */
 THRUM_API size_t thrum_shared_used(const thrum_shared_t *arena);
 
 /** The most bytes that it can ever have. */

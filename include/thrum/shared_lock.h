@@ -37,7 +37,9 @@ THRUM_BEGIN_DECLS
  * Fairness   None. A wake is for all who sleep, and they look again: one that dies takes none with it.
  * Context    Any strand of any of the processes, which see each other in one process-id namespace. A coroutine
  *            that waits suspends itself; a helper thread sleeps for it. Locking is not a cancellation point, the
- *            waits of semaphores, events, conditions and barriers are.
+ *            waits of semaphores, events, conditions and barriers are. Unlocking, set, clear, signal, broadcast, the
+ *            try-forms and what tells a state never wait; nor does a release of a semaphore without a `max`, of no
+ *            more than 1,000 permits. Not for signal handlers.
  * Ownership  A mutex and a recursive lock are owned by a strand. A coroutine's are its thread's for the kernel:
  *            when the thread ends, its owner has died.
  * Fork       What a strand of the parent holds stays the parent's. The child is one more participant.
@@ -117,8 +119,9 @@ THRUM_API THRUM_NODISCARD int thrum_shared_rlock_lock_until(thrum_shared_rlock_t
 /** Undoes one lock of the calling strand. @return 0, EPERM, or EINVAL. */
 THRUM_API int thrum_shared_rlock_unlock(thrum_shared_rlock_t *r);
 
-/** Whether the calling strand owns it, and how often it has locked it. */
+/** Whether the calling strand owns it. */
 THRUM_API bool thrum_shared_rlock_owned(const thrum_shared_rlock_t *r);
+/** How often the calling strand has locked it; 0 when it does not own it. */
 THRUM_API unsigned thrum_shared_rlock_depth(const thrum_shared_rlock_t *r);
 
 /* --- semaphore ----------------------------------------------------------------------------------- */
@@ -141,11 +144,12 @@ THRUM_API THRUM_NODISCARD int thrum_shared_sem_tryacquire(thrum_shared_sem_t *s)
 THRUM_API THRUM_NODISCARD int thrum_shared_sem_acquire_until(thrum_shared_sem_t *s,
                                                              thrum_time_t deadline);
 
-/** Adds a permit. Of a semaphore with a `max` it waits for others who are just doing so.
+/** Adds a permit. Of a semaphore with a `max` it may wait for others who are just doing so.
  *  @return 0, EOVERFLOW (it holds its maximum; nothing changed), EINVAL, or ENOMEM. */
 THRUM_API int thrum_shared_sem_release(thrum_shared_sem_t *s);
 
-/** Adds `n` permits or none; above 1,000 at a time, a caller that is killed meanwhile may have added some.
+/** Adds `n` permits or none. More than 1,000 wait for others who are just adding as many; they may come one part after
+ *  the other, and a caller that is killed meanwhile may have added some.
  *  @return as release; EINVAL when n is 0. */
 THRUM_API int thrum_shared_sem_release_n(thrum_shared_sem_t *s, unsigned n);
 
@@ -157,8 +161,9 @@ THRUM_API unsigned thrum_shared_sem_value(const thrum_shared_sem_t *s);
 /** Makes `e` an event that is not set; all-zero memory is one, too. @return 0, or EINVAL (NULL). */
 THRUM_API int thrum_shared_event_init(thrum_shared_event_t *e);
 
-/** Sets the flag: all who wait go on, even if it is cleared at once. Clear: later waits wait. */
+/** Sets the flag: all who wait go on, even if it is cleared at once. */
 THRUM_API void thrum_shared_event_set(thrum_shared_event_t *e);
+/** Clears the flag: later waits wait. */
 THRUM_API void thrum_shared_event_clear(thrum_shared_event_t *e);
 
 /** Whether it is set. */
@@ -180,10 +185,11 @@ THRUM_API THRUM_NODISCARD int thrum_shared_event_wait_until(thrum_shared_event_t
 THRUM_API int thrum_shared_cond_init(thrum_shared_cond_t *c);
 
 /** Unlocks `m`, waits until it is signalled, and locks `m` again. It may return 0 when the signal was for
- *  another: loop. `m` is locked afterwards, unless the error is EPERM, EINVAL or ENOMEM.
+ *  another: loop. `m` is locked afterwards, unless the error is EPERM or EINVAL, or ENOMEM of a coroutine.
  *  @return 0; EOWNERDEAD (who held `m` meanwhile died, as of lock); ECANCELED; EPERM (`m` is not the caller's,
- *          nothing changed); EINVAL; ENOMEM (the caller could not wait; `m` is locked, unless it could not
- *          even be locked again). */
+ *          nothing changed); EINVAL; ENOMEM (the caller could not wait; a coroutine, for which no thread
+ *          could be started to sleep, may not even have been able to lock `m` again, where another of its thread
+ *          has locked that: thrum_shared_mutex_owned tells). */
 THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait(thrum_shared_cond_t *c,
                                                      thrum_shared_mutex_t *m);
 
@@ -195,6 +201,7 @@ THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_until(thrum_shared_cond_t *
 /** The same with a recursive lock: gives up every level and takes all of them back. @return as wait. */
 THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_rlock(thrum_shared_cond_t *c,
                                                            thrum_shared_rlock_t *r);
+/** The same, or ETIMEDOUT. */
 THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_rlock_until(thrum_shared_cond_t *c,
                                                                  thrum_shared_rlock_t *r,
                                                                  thrum_time_t deadline);
@@ -224,25 +231,30 @@ THRUM_API int thrum_shared_barrier_init(thrum_shared_barrier_t *b, unsigned part
 
 /** Waits until all parties have arrived. `*index`, unless NULL, gets the caller's place, 0 for the first. A
  *  party that was killed while it waited has arrived; one that was killed before has not, and the others wait
- *  for it: use deadlines.
+ *  for it: use deadlines. What became of a round is known for as long as 64 more: a caller that is stopped in its
+ *  wait while that many pass without it, or are reset, may be told what became of a later one.
  *  @return 0, EPIPE (broken, or reset meanwhile), ECANCELED (and the barrier is broken), EINVAL, ENOMEM. */
 THRUM_API int thrum_shared_barrier_wait(thrum_shared_barrier_t *b, unsigned *index);
 
-/** As wait; a deadline that passes breaks the barrier: everyone inside, and every later wait, gets EPIPE.
+/** As wait; a deadline that passes before the last has arrived breaks the barrier, also when the caller itself could
+ *  not, because another is stopped in its way: everyone inside, and every later wait, gets EPIPE.
  *  @return as wait, or ETIMEDOUT. */
 THRUM_API THRUM_NODISCARD int thrum_shared_barrier_wait_until(thrum_shared_barrier_t *barrier,
                                                               unsigned *index,
                                                               thrum_time_t deadline);
 
-/** Empties the barrier and mends it: strands inside get EPIPE. @return 0, EINVAL, or ENOMEM. */
+/** Empties the barrier and mends it: strands inside get EPIPE. Waits for one that is just arriving, as abort does.
+ *  @return 0, EINVAL, or ENOMEM. */
 THRUM_API int thrum_shared_barrier_reset(thrum_shared_barrier_t *b);
 
 /** Breaks the barrier. @return 0, EINVAL, or ENOMEM. */
 THRUM_API int thrum_shared_barrier_abort(thrum_shared_barrier_t *b);
 
-/** How many pass it together; how many are inside; whether it is broken. */
+/** How many pass it together. */
 THRUM_API unsigned thrum_shared_barrier_parties(const thrum_shared_barrier_t *b);
+/** How many are inside at this moment. */
 THRUM_API unsigned thrum_shared_barrier_waiting(const thrum_shared_barrier_t *b);
+/** Whether it is broken. */
 THRUM_API bool thrum_shared_barrier_broken(const thrum_shared_barrier_t *b);
 
 THRUM_END_DECLS

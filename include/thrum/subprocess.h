@@ -34,7 +34,8 @@ THRUM_BEGIN_DECLS
  *          signal go to all of it, also when the program itself has ended and others of its group have
  *          not. (Before Linux 6.9: until a wait has seen its end.) A group of its own is not in the
  *          foreground of a terminal: who reads from one wants THRUM_SUBPROCESS_SAME_GROUP.
- * End      Seen by a descriptor of the process. SIGCHLD is not used, nobody else's child is waited for, and it
+ * End      Seen by a descriptor of the process. SIGCHLD is not used (it comes as for any child, also for a program that
+ *          could not begin, whose spawn has failed), nobody else's child is waited for, and it
  *          does not matter whether this process ignores SIGCHLD or waits for any child. (Before Linux 6.15
  *          the exit code is then -SIGKILL, as nobody knows it.)
  * Handles  A thrum_subprocess_t is counted. With the last reference go this process's ends of the pipes; a program
@@ -61,9 +62,10 @@ typedef enum thrum_stream_kind {
     THRUM_STREAM_OUT,        /**< of err: wherever out goes */
 } thrum_stream_kind_t;
 
+/** What one of the three streams is to be; a descriptor only where the kind asks for one. */
 typedef struct thrum_stream {
-    thrum_stream_kind_t kind;
-    int fd; /**< of THRUM_STREAM_DESCRIPTOR */
+    thrum_stream_kind_t kind; /**< by all zero: inherited */
+    int fd;                   /**< of THRUM_STREAM_DESCRIPTOR */
 } thrum_stream_t;
 
 /** A descriptor that the program is to have besides its streams. */
@@ -74,7 +76,7 @@ typedef struct thrum_descriptor {
 
 /** Whose process group a program is in. */
 typedef enum thrum_subprocess_group {
-    THRUM_SUBPROCESS_OWN_GROUP,
+    THRUM_SUBPROCESS_OWN_GROUP,   /**< one of its own, in this process's session */
     THRUM_SUBPROCESS_OWN_SESSION, /**< a group in a session of its own, without a terminal */
     THRUM_SUBPROCESS_SAME_GROUP,  /**< this process's: signals go to the program alone */
 } thrum_subprocess_group_t;
@@ -90,13 +92,13 @@ typedef struct thrum_subprocess_config {
     const char *const *env;
     /** Changes to that, in order: "NAME=value" sets, "NAME" takes away. NULL: none. */
     const char *const *env_changes;
-    thrum_stream_t in;
-    thrum_stream_t out;
-    thrum_stream_t err;
+    thrum_stream_t in;  /**< its standard input */
+    thrum_stream_t out; /**< its standard output */
+    thrum_stream_t err; /**< its standard error */
     /** Further descriptors, and how many: at most 1024. */
     const thrum_descriptor_t *pass;
-    size_t pass_count;
-    thrum_subprocess_group_t group;
+    size_t pass_count;              /**< how many of them */
+    thrum_subprocess_group_t group; /**< one of its own unless told otherwise */
     /** What this process ignores (SIGHUP under nohup) is ignored there, too. */
     bool keep_ignored;
     /** Nanoseconds: how long thrum_subprocess_communicate, once the program has ended, goes on for others that have
@@ -116,13 +118,13 @@ typedef struct thrum_subprocess_config {
 
 /** Runs a program; argv ends with NULL. A NULL config: the defaults. `p` may be NULL when nobody will ask.
  *  @return 0; and otherwise nothing runs and nothing is left open: EINVAL (NULL, an argv without anything, a
- *  config that makes no sense), EBADF (a descriptor that is none), EMFILE, ENFILE, ENOMEM, EAGAIN (the
+ *  config that makes no sense), EBADF (a descriptor that is none, or cannot be), EMFILE, ENFILE, ENOMEM, EAGAIN (the
  *  system's limit of processes), ENOSYS (the system has no descriptors of processes: before Linux 5.4), or an
  *  error of execve(2), chdir(2) or open(2). */
 THRUM_API int thrum_subprocess_spawn(thrum_subprocess_t **p, const char *const *argv,
                                      const thrum_subprocess_config_t *config);
 
-/** The same for a line of the shell: /bin/sh -c command. Never make one of what comes from outside. */
+/** The same for a line of the shell: /bin/sh -c -- command. Never make one of what comes from outside. */
 THRUM_API int thrum_subprocess_shell(thrum_subprocess_t **p, const char *command,
                                      const thrum_subprocess_config_t *config);
 
@@ -133,7 +135,9 @@ THRUM_API int thrum_subprocess_shell(thrum_subprocess_t **p, const char *command
 /** This process's end of a stream that is a pipe: in is written to, out and err are read from; they do not block.
  *  Borrowed: closed by release, or by thrum_subprocess_close. @return -1: it is none, or closed. */
 THRUM_API int thrum_subprocess_in(thrum_subprocess_t *p);
+/** The same of out. */
 THRUM_API int thrum_subprocess_out(thrum_subprocess_t *p);
+/** The same of err. */
 THRUM_API int thrum_subprocess_err(thrum_subprocess_t *p);
 
 /** Closes this process's end of that number; whoever waits on it has ECANCELED. That of in tells the program the
@@ -145,10 +149,10 @@ typedef struct thrum_output {
     char *out; /**< what came from out, with a '\0' behind it that is not counted; NULL: no pipe */
     size_t out_size; /**< how many bytes */
     char *err;       /**< the same from err */
-    size_t err_size;
-    size_t written; /**< how much of the input went into the pipe */
-    bool ended;     /**< it has ended, and this is how: */
-    int code;       /**< its exit code, or the signal that ended it, negative */
+    size_t err_size; /**< how many bytes */
+    size_t written;  /**< how much of the input went into the pipe */
+    bool ended;      /**< it has ended, and this is how: */
+    int code;        /**< its exit code, or the signal that ended it, negative */
     size_t thrum_private[2];
 } thrum_output_t;
 
@@ -163,7 +167,8 @@ typedef struct thrum_output {
  *
  *  `*output` is set in every case but EINVAL; give it back by thrum_output_free. NULL: what comes is thrown away.
  *  @return 0 (it has ended, however), EMSGSIZE (more than `limit`), ETIMEDOUT, ECANCELED, ENOMEM, EBUSY (another
- *  strand is in this call for the same program), EOWNERDEAD, EINVAL (NULL), or an error of read(2). */
+ *  strand is in this call for the same program), EMFILE or ENFILE (no descriptor to wait with), EOWNERDEAD, EINVAL
+ *  (NULL), or an error of read(2). */
 THRUM_API int thrum_subprocess_communicate(thrum_subprocess_t *p, const void *input, size_t size,
                                            size_t limit, thrum_time_t deadline,
                                            thrum_output_t *output);
@@ -184,7 +189,8 @@ THRUM_API int thrum_subprocess_run(const char *const *argv, const thrum_subproce
 
 /** Waits until the program has ended; `*code` (may be NULL) gets its exit code, or the signal that ended it,
  *  negative. Any number of strands may, any number of times. One that waits to be read waits for ever: see
- *  communicate. @return 0, ECANCELED, EOWNERDEAD, ENOMEM, or EINVAL (NULL). */
+ *  communicate. @return 0, ECANCELED, EMFILE or ENFILE (no descriptor to wait with), EOWNERDEAD, ENOMEM, or EINVAL
+ *  (NULL). */
 THRUM_API int thrum_subprocess_wait(thrum_subprocess_t *p, int *code);
 
 /** The same, or EAGAIN: it has not ended. Never waits. */

@@ -32,6 +32,7 @@
 #include <thrum/rwlock.h>
 #include <thrum/select.h>
 #include <thrum/semaphore.h>
+#include <thrum/server.h>
 #include <thrum/shared.h>
 #include <thrum/shared_lock.h>
 #include <thrum/shared_queue.h>

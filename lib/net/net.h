@@ -11,10 +11,23 @@
 
 struct iovec;
 
+/* Where pieces go: `write` takes some of them, as thrum_io_writev does. */
+typedef struct thi_sink {
+    int (*write)(void *arg, const struct iovec *pieces, int count, size_t *n);
+    void *arg;
+} thi_sink_t;
+
+#define THI_SINK_VECTOR 64 /* at a time */
+
+/* All of them. */
+int thi_sink_write(const thi_sink_t *sink, const struct iovec *pieces, size_t count);
+
+/* As thrum_frame_sendv. */
+int thi_frame_put(const thi_sink_t *sink, const thrum_frame_config_t *config,
+                  const thrum_pair_t *pairs, size_t n_pairs, const struct iovec *pieces,
+                  size_t n_pieces);
+
 /* Frames as configured, with the defaults filled in. False: no such frames. */
 bool thi_frame_config(thrum_frame_config_t *full, const thrum_frame_config_t *config);
-
-/* The length, as it stands in front; returns how many bytes that are. */
-size_t thi_frame_head(const thrum_frame_config_t *config, uint64_t length, unsigned char *head);
 
 #endif /* THI_NET_H */

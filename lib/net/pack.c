@@ -5,6 +5,7 @@
 #include <thrum/pack.h>
 
 #include <errno.h>
+#include <float.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -143,6 +144,13 @@ static bool fits_unsigned(unsigned value, size_t width)
     return width >= sizeof value || value < 1u << 8 * width;
 }
 
+/* A finite number from half a step beyond FLT_MAX on would be rounded to none that is finite. */
+static bool fits_float(double value)
+{
+    const double size = value < 0 ? -value : value;
+    return !(size >= 0x1.ffffffp127 && size <= DBL_MAX);
+}
+
 /* The bits of the next argument. False: it does not fit. */
 static bool take_bits(char code, va_list *args, uint64_t *bits)
 {
@@ -175,7 +183,10 @@ static bool take_bits(char code, va_list *args, uint64_t *bits)
         *bits = va_arg(*args, uint64_t);
         return true;
     case 'f':
-        single = (float)va_arg(*args, double);
+        real = va_arg(*args, double);
+        if (!fits_float(real))
+            return false;
+        single = (float)real;
         memcpy(&half, &single, sizeof half);
         *bits = half;
         return true;

@@ -10,56 +10,17 @@
 #include "net/net.h"
 #include "os/os.h"
 
-#define VECTOR 64
+#define VECTOR THI_SINK_VECTOR
 
-/* Pieces one after the other, and how much of the first has gone. */
-typedef struct cursor {
-    const struct iovec *pieces;
-    size_t count;
-    size_t gone;
-} cursor_t;
-
-size_t thi_frame_head(const thrum_frame_config_t *config, uint64_t length, unsigned char *head)
+/* Writes a length, as it stands in front; returns how many bytes that are. */
+static size_t write_length(const thrum_frame_config_t *config, uint64_t length, unsigned char *at)
 {
-    for (unsigned i = 0; i < config->length_size; i++)
-        head[i] = (unsigned char)(length >> 8 * (config->length_size - 1 - i));
-    return config->length_size;
-}
-
-static int fill(const cursor_t *from, struct iovec *vector)
-{
-    int n = 0;
-    for (size_t i = 0; i < from->count && n < VECTOR; i++) {
-        const size_t gone = i == 0 ? from->gone : 0;
-        vector[n++] =
-            (struct iovec){(char *)from->pieces[i].iov_base + gone, from->pieces[i].iov_len - gone};
-    }
-    return n;
-}
-
-static void advance(cursor_t *cursor, size_t n)
-{
-    while (cursor->count != 0 && n >= cursor->pieces->iov_len - cursor->gone) {
-        n -= cursor->pieces->iov_len - cursor->gone;
-        cursor->pieces++;
-        cursor->count--;
-        cursor->gone = 0;
-    }
-    cursor->gone += n;
-}
-
-static int write_all(int fd, cursor_t cursor, thrum_time_t deadline)
-{
-    struct iovec vector[VECTOR];
-    advance(&cursor, 0); /* over what is empty */
-    while (cursor.count != 0) {
-        size_t n = 0;
-        const int err = thrum_io_writev(fd, vector, fill(&cursor, vector), &n, deadline);
-        if (err != 0)
-            return err;
-        advance(&cursor, n);
-    }
-    return 0;
+    const size_t size = config->length_size;
+    if (size == 4)
+        (void)thrum_pack(at, size, NULL, ">I", (unsigned)length);
+    else
+        (void)thrum_pack(at, size, NULL, ">Q", length);
+    return size;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -72,10 +33,12 @@ static bool size_of_pairs(const thrum_pair_t *pairs, size_t n, size_t *size)
     *size = 0;
     for (size_t i = 0; i < n; i++) {
         const size_t key_size = strlen(pairs[i].key);
-        if (key_size > UINT16_MAX || pairs[i].size > UINT32_MAX ||
-            pairs[i].size > SIZE_MAX / 2 - *size - key_size)
+        if (key_size > UINT16_MAX || pairs[i].size > UINT32_MAX)
             return false;
-        *size += 2 + 4 + key_size + 1 + pairs[i].size;
+        const uint64_t needed = UINT64_C(2) + 4 + key_size + 1 + pairs[i].size;
+        if (needed > SIZE_MAX / 2 - *size)
+            return false;
+        *size += (size_t)needed;
     }
     return true;
 }
@@ -111,15 +74,15 @@ static bool are_pairs(const thrum_pair_t *pairs, size_t n)
  */
 
 /* `front`: lengths and pairs. */
-static int send_behind(int fd, const unsigned char *front, size_t front_size,
-                       const struct iovec *pieces, size_t n, thrum_time_t deadline)
+static int send_behind(const thi_sink_t *sink, const unsigned char *front, size_t front_size,
+                       const struct iovec *pieces, size_t n)
 {
     struct iovec few[VECTOR] = {{(void *)(uintptr_t)front, front_size}};
     const size_t with = n < VECTOR ? n : VECTOR - 1; /* of the pieces, in the first vector */
     if (with != 0)
         memcpy(few + 1, pieces, with * sizeof *pieces);
-    const int err = write_all(fd, (cursor_t){few, with + 1, 0}, deadline);
-    return err != 0 ? err : write_all(fd, (cursor_t){pieces + with, n - with, 0}, deadline);
+    const int err = thi_sink_write(sink, few, with + 1);
+    return err != 0 ? err : thi_sink_write(sink, pieces + with, n - with);
 }
 
 static bool size_of_pieces(const struct iovec *pieces, size_t n, size_t *size)
@@ -138,9 +101,9 @@ static bool fits(const thrum_frame_config_t *config, uint64_t max, size_t size)
     return size <= max && (config->length_size == 8 || size <= UINT32_MAX);
 }
 
-int thrum_frame_sendv(int fd, const thrum_frame_config_t *config, const thrum_pair_t *pairs,
-                      size_t n_pairs, const struct iovec *pieces, size_t n_pieces,
-                      thrum_time_t deadline)
+int thi_frame_put(const thi_sink_t *sink, const thrum_frame_config_t *config,
+                  const thrum_pair_t *pairs, size_t n_pairs, const struct iovec *pieces,
+                  size_t n_pieces)
 {
     thrum_frame_config_t full;
     unsigned char little[256];
@@ -158,15 +121,35 @@ int thrum_frame_sendv(int fd, const thrum_frame_config_t *config, const thrum_pa
         return ENOMEM;
     size_t at = 0;
     if (full.pairs) {
-        at += thi_frame_head(&full, pairs_size, front);
+        at += write_length(&full, pairs_size, front);
         write_pairs(pairs, n_pairs, front + at, pairs_size);
         at += pairs_size;
     }
-    at += thi_frame_head(&full, size, front + at);
-    const int err = send_behind(fd, front, at, pieces, n_pieces, deadline);
+    at += write_length(&full, size, front + at);
+    const int err = send_behind(sink, front, at, pieces, n_pieces);
     if (front != little)
         thi_free(front, front_size);
     return err;
+}
+
+struct to_fd {
+    int fd;
+    thrum_time_t deadline;
+};
+
+static int write_to_fd(void *arg, const struct iovec *pieces, int count, size_t *n)
+{
+    const struct to_fd *to = arg;
+    return thrum_io_writev(to->fd, pieces, count, n, to->deadline);
+}
+
+int thrum_frame_sendv(int fd, const thrum_frame_config_t *config, const thrum_pair_t *pairs,
+                      size_t n_pairs, const struct iovec *pieces, size_t n_pieces,
+                      thrum_time_t deadline)
+{
+    struct to_fd to = {fd, deadline};
+    const thi_sink_t sink = {write_to_fd, &to};
+    return thi_frame_put(&sink, config, pairs, n_pairs, pieces, n_pieces);
 }
 
 int thrum_frame_send(int fd, const thrum_frame_config_t *config, const void *body, size_t size,

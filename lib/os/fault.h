@@ -29,8 +29,10 @@ typedef enum thi_fault {
     THI_FAULT_SOCKETPAIR,
     THI_FAULT_RECEIVE, /* no room for descriptors that come */
     THI_FAULT_MEMFD,
-    THI_FAULT_QUIETLY, /* the system has no writes without SIGPIPE */
-    THI_FAULT_SEGMENT, /* making, mapping, growing memory of several processes */
+    THI_FAULT_QUIETLY,   /* the system has no writes without SIGPIPE */
+    THI_FAULT_SEGMENT,   /* making, mapping, growing memory of several processes */
+    THI_FAULT_INTERRUPT, /* a signal ends a poll */
+    THI_FAULT_WAIT,      /* the system does not wait for processes by descriptors */
     THI_FAULT_KINDS,
 } thi_fault_t;
 void thi_fault_arm(thi_fault_t kind, unsigned nth);

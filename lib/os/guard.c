@@ -11,6 +11,7 @@
  *   I1  Who waits for `lock` holds `line`. Who holds `line` waits for nothing but `lock`.
  *   I2  `orphaned` is set before the mutex is made consistent, so a death is never forgotten: either the
  *       kernel's mark stands, or ours.
+ *   I3  Who holds the guard does not stand in line: it is told that it would wait for itself before that.
  */
 #include <pthread.h>
 #include <time.h>
@@ -147,9 +148,26 @@ int thi_guard_trylock(thi_guard_t *guard)
     return taken(guard, pthread_mutex_trylock(lock_of(guard)));
 }
 
+#ifdef __GLIBC__
+#define OWNER_IS_TOLD true
+#else
+#define OWNER_IS_TOLD false
+#endif
+
+/* I3. As trylock, and EDEADLK to the owner. Some C libraries say that only to one who would wait: in line it would be
+ * too late, behind somebody who waits for the owner. The deadline is one for which nobody sleeps. */
+static int try_or_own(thi_guard_t *guard)
+{
+    const struct timespec past = {0, 0};
+    int err = thi_guard_trylock(guard);
+    if (!OWNER_IS_TOLD && err == EBUSY)
+        err = taken(guard, pthread_mutex_timedlock(lock_of(guard), &past));
+    return err == ETIMEDOUT ? EBUSY : err;
+}
+
 int thi_guard_lock(thi_guard_t *guard, thrum_time_t deadline)
 {
-    const int err = thi_guard_trylock(guard);
+    const int err = try_or_own(guard);
     return THI_LIKELY(err != EBUSY) ? err : wait_in_line(guard, deadline);
 }
 
@@ -166,12 +184,9 @@ int thi_guard_unlock(thi_guard_t *guard)
     return err;
 }
 
-/* Some C libraries say so at once, others only to who would wait. */
 bool thi_guard_mine(thi_guard_t *guard)
 {
-    int err = thi_guard_trylock(guard);
-    if (err == EBUSY)
-        err = taken(guard, lock_until(lock_of(guard), 0));
+    const int err = try_or_own(guard);
     if (err == 0 || err == EOWNERDEAD)
         pthread_mutex_unlock(lock_of(guard));
     return err == EDEADLK;

@@ -386,6 +386,7 @@ int thi_poll(thi_polled_t *polled, size_t n, thrum_time_t deadline);
 /* Whether reads and writes of a descriptor fail rather than wait; makes it so, or not. */
 bool thi_fd_nonblocking(int fd);
 void thi_fd_set_nonblocking(int fd, bool nonblocking);
+void thi_fd_set_cloexec(int fd);
 
 /* As accept, close-on-exec: the descriptor, or an error of the system, negative. */
 struct sockaddr;
@@ -443,8 +444,10 @@ int thi_packet_fds(int fd, int *fds, size_t n,
 int thi_packet_take(int fd, const struct iovec *iov, int count, size_t *length);
 void thi_packet_shut(int fd); /* for whoever has a copy of the end, and for the peer */
 
-/* A file in memory that nobody can change any more; its bytes, if it is one and has so many (EBADMSG). */
+/* A file in memory that nobody can change any more; whether it is one and has so many bytes, which nobody waits
+ * for; those bytes (EBADMSG: it is none). */
 int thi_bytes_file(const void *data, size_t size, int *fd);
+bool thi_bytes_are(int fd, uint64_t size);
 int thi_bytes_read(int fd, void *data, size_t size);
 
 /* Pollers: of many descriptors, whichever become ready. open and arm return an error of the system.
@@ -472,6 +475,26 @@ void thi_alarm_set(int fd, thrum_time_t deadline);
 int thi_signal_open(int *fd);
 void thi_signal_set(int fd, bool readable); /* changes what it was: never twice the same */
 void thi_signal_close(int fd);
+
+/* --- SIGTERM, for the calling thread; the descriptor is readable when one has come: taken takes it. open returns 0,
+ * EMFILE, ENFILE, ENOMEM, ENOTSUP. */
+void thi_terminate_block(void);
+void thi_terminate_let(void);
+int thi_terminate_open(int *fd);
+bool thi_terminate_taken(int fd);
+
+/* --- sockets ----------------------------------------------------------------------------------------
+ * How long a call may wait that waits in the system (ns; 0: for ever). */
+void thi_fd_set_limits(int fd, int64_t receive, int64_t send);
+
+/* Waits for the first byte: how many; or an error, negative, -EAGAIN: the limit has passed. */
+ssize_t thi_fd_receive(int fd, void *buf, size_t size);
+
+/* Of a file: how many bytes, which `*offset` is moved by, 0 at its end; or an error, negative. */
+ssize_t thi_fd_sendfile(int socket, int file, int64_t *offset, size_t size);
+
+int thi_fd_duplicate(int fd, int *copy); /* close-on-exec */
+void thi_fd_share_address(int fd);       /* with other sockets that say so */
 
 /* --- memory shared with children -------------------------------------------------------------------
  * Zeroed pages, as the child sees them after a fork. Only `size` bytes of address space: memory comes with the

@@ -5,13 +5,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "os/os.h"
+#include "os/file.h"
 
 #if defined(__linux__)
 #define FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -226,32 +224,13 @@ void thi_packet_shut(int fd)
  * Files in memory
  */
 
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 8u /* Linux 6.3; it may insist */
-#endif
-
-#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
-
-static int write_all(int fd, const char *data, size_t size)
-{
-    while (size != 0) {
-        const ssize_t n = thi_fd_write(fd, data, size);
-        if (n < 0 && errno != EINTR)
-            return errno == ENOSPC || errno == EFBIG ? ENOMEM : errno;
-        if (n > 0) {
-            data += n;
-            size -= (size_t)n;
-        }
-    }
-    return 0;
-}
-
 static int fill(int fd, const void *data, size_t size)
 {
-    const int err = write_all(fd, data, size);
+    const struct iovec part = {(void *)(uintptr_t)data, size};
+    const int err = thi_memory_fill(fd, &part, 1);
     if (err != 0)
-        return err;
-    return fcntl(fd, F_ADD_SEALS, SEALS) != 0 ? errno : 0;
+        thi_fd_close(fd);
+    return err;
 }
 
 int thi_bytes_file(const void *data, size_t size, int *fd)
@@ -260,51 +239,31 @@ int thi_bytes_file(const void *data, size_t size, int *fd)
         return ENOMEM;
     const int saved = errno;
     const int cancel = thi_cancel_off();
-    int made = memfd_create("thrum", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-    if (made < 0 && errno == EINVAL)
-        made = memfd_create("thrum", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    int err = made < 0 ? errno : fill(made, data, size);
+    int made = -1;
+    int err = thi_memory_file("thrum", &made);
+    if (err == 0)
+        err = fill(made, data, size);
     if (err == 0)
         *fd = made;
-    else if (made >= 0)
-        thi_fd_close(made);
     thi_cancel_restore(cancel);
     errno = saved;
     return err;
 }
 
-/* Whoever made it cannot change it any more, and reading does not wait. */
-static bool is_bytes_file(int fd, size_t size)
+bool thi_bytes_are(int fd, uint64_t size)
 {
-    struct stat status;
-    const int seals = fcntl(fd, F_GET_SEALS);
-    return seals >= 0 && (seals & SEALS) == SEALS && fstat(fd, &status) == 0 &&
-           S_ISREG(status.st_mode) && (uint64_t)status.st_size == size;
-}
-
-static int read_all(int fd, char *data, size_t size)
-{
-    off_t at = 0;
-    while (size != 0) {
-        const ssize_t n = pread(fd, data, size, at);
-        if (n < 0 && errno != EINTR)
-            return errno;
-        if (n == 0)
-            return EBADMSG;
-        if (n > 0) {
-            at += n;
-            data += n;
-            size -= (size_t)n;
-        }
-    }
-    return 0;
+    const int saved = errno;
+    uint64_t has = 0;
+    const bool are = thi_memory_is_filled(fd, &has) && has == size;
+    errno = saved;
+    return are;
 }
 
 int thi_bytes_read(int fd, void *data, size_t size)
 {
     const int saved = errno;
     const int cancel = thi_cancel_off();
-    const int err = is_bytes_file(fd, size) ? read_all(fd, data, size) : EBADMSG;
+    const int err = thi_bytes_are(fd, size) ? thi_memory_read(fd, data, size, 0) : EBADMSG;
     thi_cancel_restore(cancel);
     errno = saved;
     return err;
@@ -361,6 +320,12 @@ int thi_bytes_file(const void *data, size_t size, int *fd)
 {
     (void)data, (void)size, (void)fd;
     return ENOSYS;
+}
+
+bool thi_bytes_are(int fd, uint64_t size)
+{
+    (void)fd, (void)size;
+    return false;
 }
 
 int thi_bytes_read(int fd, void *data, size_t size)

@@ -55,7 +55,7 @@ static int poll_some(struct pollfd *fds, thi_polled_t *polled, size_t n, thrum_t
 {
     for (size_t i = 0; i < n; i++)
         fds[i] = (struct pollfd){.fd = polled[i].fd, .events = to_system(polled[i].events)};
-    const int rc = poll_until(fds, n, deadline);
+    const int rc = thi_fault(THI_FAULT_INTERRUPT) ? -1 : poll_until(fds, n, deadline);
     for (size_t i = 0; i < n; i++)
         polled[i].ready = rc > 0 ? from_system(&fds[i], polled[i].events) : 0;
     return rc == 0 ? ETIMEDOUT : 0; /* interrupted: for no reason */
@@ -98,6 +98,13 @@ void thi_fd_set_nonblocking(int fd, bool nonblocking)
     const int flags = fcntl(fd, F_GETFL);
     if (flags >= 0)
         fcntl(fd, F_SETFL, nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+    errno = saved;
+}
+
+void thi_fd_set_cloexec(int fd)
+{
+    const int saved = errno;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
     errno = saved;
 }
 

@@ -19,6 +19,7 @@
  *       descriptor that is kept is the child's.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -111,17 +112,9 @@ _Noreturn void thi_process_leave(int status)
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
-
 #define COME_IN 1
 #define GO_AWAY 0
-#define EXIT_UNBEGUN 255        /* nobody asks */
-#define ANY_PIDFD ((idtype_t)3) /* P_PIDFD, which not every C library has */
+#define EXIT_UNBEGUN 255 /* nobody asks */
 
 /* ------------------------------------------------------------------------------------------------
  * Fork
@@ -209,7 +202,8 @@ static bool tie(int gate)
         fcntl(gate, F_SETFL, O_ASYNC) != 0 || fcntl(gate, F_SETFD, 0) != 0)
         return false;
     own_gate = fstat(gate, &about) == 0 ? (struct own_gate){gate, about.st_ino} : NO_GATE;
-    thi_poll(&end, 1, 0);
+    while (thi_poll(&end, 1, 0) == 0 && end.ready == 0)
+        continue;          /* a signal interrupted it */
     return end.ready == 0; /* else the parent was gone before */
 }
 
@@ -259,7 +253,15 @@ static bool means_gone(int err)
 static bool is_ours(const thi_child_t *child)
 {
     siginfo_t info;
-    return waitid(ANY_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+    return waitid(THI_ANY_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* Of no process: an older system does not even get as far as finding that there is none. */
+bool thi_pidfd_can_wait(void)
+{
+    siginfo_t info;
+    return !thi_fault(THI_FAULT_WAIT) &&
+           (waitid(THI_ANY_PIDFD, INT_MAX, &info, WEXITED | WNOHANG) != 0 && errno == EBADF);
 }
 
 /* Under the lock. */
@@ -276,6 +278,8 @@ static int open_pidfd(thi_child_t *child, pid_t pid)
 
 static int know(thi_child_t *child)
 {
+    if (!thi_pidfd_can_wait())
+        return ENOSYS;
     thi_children_enter();
     const int err = open_pidfd(child, child->pid);
     if (err == 0 && child->pidfd >= 0 && !is_ours(child)) /* I2 */
@@ -407,7 +411,8 @@ static bool ask_system(const thi_child_t *child, int *status)
     return told;
 }
 
-/* Somebody else has taken the status, or the system has thrown it away. */
+/* Somebody else has taken the status, or the system has thrown it away; or the program has closed the descriptor, and
+ * nobody will ever learn more. */
 static void find_status(const thi_child_t *child, int *status)
 {
     *status = -SIGKILL;
@@ -425,7 +430,7 @@ static int take_status(thi_child_t *child, int *status)
     int rc = -1;
     if (child->pidfd >= 0) {
         do
-            rc = waitid(ANY_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
+            rc = waitid(THI_ANY_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
         while (rc != 0 && errno == EINTR);
     }
     if (rc == 0 && info.si_pid == 0)
@@ -457,6 +462,8 @@ int thi_process_poll(thi_child_t *child, int *status)
 
 int thi_process_signal(const thi_child_t *child, int signal)
 {
+    if (!thi_is_signal(signal))
+        return EINVAL;
     if (child->pid <= 0 || child->pidfd < 0)
         return ESRCH;
     const int saved = errno;

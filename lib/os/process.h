@@ -2,10 +2,34 @@
 #define THI_OS_PROCESS_H
 
 /*
- * What process.c and process_exec.c share: the gate at which a child waits.
+ * What process.c, process_exec.c and spawn.c share: descriptors of processes, and the gate at which a child waits.
  */
 
+#include <signal.h>
+
 #include "os/os.h"
+
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+#define THI_ANY_PIDFD ((idtype_t)3) /* P_PIDFD, which not every C library has */
+#endif
+
+/* Whether the system waits for processes by their descriptors (Linux 5.4). errno is the caller's to keep. */
+bool thi_pidfd_can_wait(void);
+
+/* Whether there is such a signal, or 0. A process that has ended would not say. */
+static inline bool thi_is_signal(int signal)
+{
+    return signal >= 0 && signal < NSIG;
+}
 
 /* The lock of all children's descriptors, held across fork (THI_RANK_CHILDREN). */
 void thi_children_enter(void);

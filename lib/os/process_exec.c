@@ -10,13 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "os/file.h"
 #include "os/process.h"
 
 #if defined(__linux__)
 #include <spawn.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 
 struct head {
@@ -25,38 +25,25 @@ struct head {
 };
 
 #define ARGUMENT "--thrum-process="
+#define PARTS_MAX 8
 
 static int open_letter(thi_child_t *child)
 {
     thi_children_enter();
-    const long fd = thi_fault(THI_FAULT_LETTER)
-                        ? (errno = EMFILE, -1L)
-                        : syscall(SYS_memfd_create, "thrum", 1u /* cloexec */);
-    const int err = fd < 0 ? errno : 0;
-    child->letter = (int)fd;
+    const int err = thi_fault(THI_FAULT_LETTER) ? EMFILE : thi_memory_file("thrum", &child->letter);
     thi_children_leave();
     return err == ENOSPC ? ENOMEM : err;
-}
-
-static int write_all(int fd, const void *data, size_t size)
-{
-    for (size_t done = 0; done < size;) {
-        const ssize_t n = thi_fd_write(fd, (const char *)data + done, size - done);
-        if (n < 0 && errno != EINTR)
-            return ENOMEM; /* no room, or a limit on the size of files */
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
 }
 
 static int write_letter(const thi_child_t *child, bool dies_with_parent, const struct iovec *text,
                         int count)
 {
-    const struct head head = {child->gate, dies_with_parent};
-    int err = write_all(child->letter, &head, sizeof head);
-    for (int i = 0; err == 0 && i < count; i++)
-        err = write_all(child->letter, text[i].iov_base, text[i].iov_len);
-    return err;
+    struct head head = {child->gate, dies_with_parent};
+    struct iovec parts[1 + PARTS_MAX] = {{&head, sizeof head}};
+    if (count > PARTS_MAX)
+        return EINVAL;
+    memcpy(parts + 1, text, (size_t)count * sizeof *text);
+    return thi_memory_fill(child->letter, parts, 1 + count);
 }
 
 /* The new program begins with what a forked child would be given as its mask. */
@@ -143,35 +130,32 @@ int thi_process_execute(thi_child_t *child, bool dies_with_parent, const struct 
     return err;
 }
 
+/* Of one that has privileges, who executes it writes the arguments and hands it the descriptors: no letter is
+ * written to such a one (do_execute), and none is read. */
 int thi_process_letter(int argc, char **argv)
 {
     const size_t length = sizeof ARGUMENT - 1;
-    if (argc < 2 || strncmp(argv[1], ARGUMENT, length) != 0)
+    if (argc < 2 || strncmp(argv[1], ARGUMENT, length) != 0 || getauxval(AT_SECURE) != 0)
         return -1;
     return atoi(argv[1] + length);
 }
 
-static bool read_all(int fd, void *data, size_t size)
-{
-    for (size_t done = 0; done < size;) {
-        const ssize_t n = thi_fd_read(fd, (char *)data + done, size - done);
-        if (n == 0 || (n < 0 && errno != EINTR))
-            return false;
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return true;
-}
-
-/* What was written to the letter. */
+/* What was written to the letter, which is sealed: no other file is taken for one, and nobody changes it now. */
 static void *read_letter(int letter, struct head *head, size_t *size)
 {
-    struct stat about;
-    if (fstat(letter, &about) != 0 || about.st_size < (off_t)sizeof *head ||
-        lseek(letter, 0, SEEK_SET) != 0 || !read_all(letter, head, sizeof *head))
+    uint64_t whole = 0;
+    if (!thi_memory_is_filled(letter, &whole) || whole < sizeof *head || whole >= SIZE_MAX ||
+        thi_memory_read(letter, head, sizeof *head, 0) != 0)
         return NULL;
-    *size = (size_t)about.st_size - sizeof *head;
+    *size = (size_t)whole - sizeof *head;
     char *text = thi_alloc(*size + 1); /* never nothing */
-    return text != NULL && read_all(letter, text, *size) ? text : NULL;
+    return text != NULL && thi_memory_read(letter, text, *size, sizeof *head) == 0 ? text : NULL;
+}
+
+static bool is_gate(int fd)
+{
+    struct stat about;
+    return fstat(fd, &about) == 0 && S_ISFIFO(about.st_mode);
 }
 
 void *thi_process_arrive(int letter, size_t *size)
@@ -179,7 +163,7 @@ void *thi_process_arrive(int letter, size_t *size)
     struct head head = {-1, 0};
     void *text = read_letter(letter, &head, size);
     thi_fd_close(letter);
-    thi_gate_pass(text != NULL ? head.gate : -1, head.dies_with_parent != 0);
+    thi_gate_pass(text != NULL && is_gate(head.gate) ? head.gate : -1, head.dies_with_parent != 0);
     return text;
 }
 #else

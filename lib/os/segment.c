@@ -8,11 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "os/os.h"
+#include "os/file.h"
 
 int thi_segment_duplicate(int fd, int *duplicate)
 {
@@ -32,16 +31,13 @@ int thi_segment_create(const char *name, int *fd)
     if (thi_fault(THI_FAULT_SEGMENT))
         return ENOMEM;
     const int saved = errno;
-    int err = 0;
-    *fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (*fd < 0)
-        err = errno == ENOSYS ? ENOTSUP : errno == EFAULT ? EINVAL : errno;
-    else if (fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
+    int err = thi_memory_file(name, fd);
+    if (err == 0 && fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
         err = ENOTSUP;
         thi_fd_close(*fd);
     }
     errno = saved;
-    return err;
+    return err == ENOSYS ? ENOTSUP : err == EFAULT ? EINVAL : err;
 }
 
 int thi_segment_map(int fd, size_t max, void **base)
@@ -55,24 +51,16 @@ int thi_segment_map(int fd, size_t max, void **base)
     return err;
 }
 
-/* Beyond the limit of a file's size there is not only an error, but a signal that kills. */
-static bool within_limit(size_t size)
-{
-    struct rlimit limit;
-    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
-           size <= limit.rlim_cur;
-}
-
 /* The pages are there when fallocate has returned 0: nobody finds out at the first touch that the system has
  * none left. On an error there may be some of them, beyond the size that anybody uses. */
 int thi_segment_grow(int fd, size_t from, size_t size)
 {
-    if (thi_fault(THI_FAULT_SEGMENT))
+    if (thi_fault(THI_FAULT_SEGMENT) || !thi_memory_may_have(size))
         return ENOMEM;
     const int saved = errno;
     int rc = 0;
     do {
-        rc = within_limit(size) ? fallocate(fd, 0, (off_t)from, (off_t)(size - from)) : -1;
+        rc = fallocate(fd, 0, (off_t)from, (off_t)(size - from));
     } while (rc != 0 && errno == EINTR);
     errno = saved;
     return rc == 0 ? 0 : ENOMEM;

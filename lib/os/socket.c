@@ -1,113 +1,99 @@
 /*
- * Receiving and sending, past whatever stands in front of the C library's functions, as in calls.c; what is not
- * known to the C library cannot be a cancellation point either.
+ * Sockets, as servers use them.
  */
-#include <netinet/in.h>
+#include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "os/os.h"
 
-#if defined(__linux__) && !defined(__SANITIZE_THREAD__) && !defined(THI_CLANG_TSAN)
-#include <sys/syscall.h>
-#endif
+#define NS_PER_S 1000000000
+#define NS_PER_US 1000
 
-#if defined(__linux__) && defined(__LP64__) && defined(SYS_recvfrom) && defined(SYS_sendto) &&     \
-    defined(SYS_sendmsg)
-static ssize_t receive(int fd, void *buf, size_t size)
+static void set_limit(int fd, int option, int64_t limit)
 {
-    return syscall(SYS_recvfrom, (long)fd, buf, size, (long)MSG_DONTWAIT, NULL, NULL);
+    struct timeval time = {.tv_sec = (time_t)(limit / NS_PER_S),
+                           .tv_usec = (suseconds_t)(limit % NS_PER_S / NS_PER_US)};
+    if (limit != 0 && time.tv_sec == 0 && time.tv_usec == 0)
+        time.tv_usec = 1; /* 0 would be no limit */
+    (void)setsockopt(fd, SOL_SOCKET, option, &time, sizeof time);
 }
 
-static ssize_t transmit(int fd, const void *data, size_t size)
-{
-    return syscall(SYS_sendto, (long)fd, data, size, (long)(MSG_DONTWAIT | MSG_NOSIGNAL), NULL, 0L);
-}
-
-static ssize_t transmit_message(int fd, const struct msghdr *message)
-{
-    return syscall(SYS_sendmsg, (long)fd, message, (long)(MSG_DONTWAIT | MSG_NOSIGNAL));
-}
-#else
-static ssize_t receive(int fd, void *buf, size_t size)
-{
-    const int cancel = thi_cancel_off();
-    const ssize_t n = recv(fd, buf, size, MSG_DONTWAIT);
-    thi_cancel_restore(cancel);
-    return n;
-}
-
-static ssize_t transmit(int fd, const void *data, size_t size)
-{
-    const int cancel = thi_cancel_off();
-    const ssize_t n = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    thi_cancel_restore(cancel);
-    return n;
-}
-
-static ssize_t transmit_message(int fd, const struct msghdr *message)
-{
-    const int cancel = thi_cancel_off();
-    const ssize_t n = sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    thi_cancel_restore(cancel);
-    return n;
-}
-#endif
-
-/* What a call has returned, with errno as it was. */
-static ssize_t outcome(ssize_t n, int saved)
-{
-    if (THI_UNLIKELY(n < 0)) {
-        n = -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
-        errno = saved;
-    }
-    return n;
-}
-
-ssize_t thi_socket_recv(int fd, void *buf, size_t size)
+void thi_fd_set_limits(int fd, int64_t receive, int64_t send)
 {
     const int saved = errno;
-    ssize_t n = 0;
-    do
-        n = receive(fd, buf, size);
-    while (THI_UNLIKELY(n < 0 && errno == EINTR));
-    return outcome(n, saved);
-}
-
-ssize_t thi_socket_send(int fd, const void *data, size_t size)
-{
-    const int saved = errno;
-    ssize_t n = 0;
-    do
-        n = transmit(fd, data, size);
-    while (THI_UNLIKELY(n < 0 && errno == EINTR));
-    return outcome(n, saved);
-}
-
-ssize_t thi_socket_sendv(int fd, const struct iovec *iov, int count)
-{
-    const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov,
-                                   .msg_iovlen = (size_t)count};
-    const int saved = errno;
-    ssize_t n = 0;
-    do
-        n = transmit_message(fd, &message);
-    while (THI_UNLIKELY(n < 0 && errno == EINTR));
-    return outcome(n, saved);
-}
-
-bool thi_socket_measures(int fd)
-{
-#if defined(SO_PROTOCOL)
-    const int saved = errno;
-    int protocol = 0;
-    socklen_t size = sizeof protocol;
-    const int rc = getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size);
+    set_limit(fd, SO_RCVTIMEO, receive);
+    set_limit(fd, SO_SNDTIMEO, send);
     errno = saved;
-    return rc == 0 && protocol == IPPROTO_TCP;
+}
+
+ssize_t thi_fd_receive(int fd, void *buf, size_t size)
+{
+    const int saved = errno;
+    const int cancel = thi_cancel_off();
+    ssize_t n = 0;
+    do
+        n = recv(fd, buf, size, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        n = -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
+    thi_cancel_restore(cancel);
+    errno = saved;
+    return n;
+}
+
+void thi_fd_share_address(int fd)
+{
+#if defined(SO_REUSEPORT)
+    const int saved = errno;
+    const int yes = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes);
+    errno = saved;
 #else
     (void)fd;
-    return false;
 #endif
 }
+
+int thi_fd_duplicate(int fd, int *copy)
+{
+    const int saved = errno;
+    *copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    const int err = *copy < 0 ? errno : 0;
+    errno = saved;
+    return err;
+}
+
+#if defined(__linux__)
+#include <sys/sendfile.h>
+
+ssize_t thi_fd_sendfile(int socket, int file, int64_t *offset, size_t size)
+{
+    const int saved = errno;
+    const int cancel = thi_cancel_off();
+    off_t from = (off_t)*offset;
+    ssize_t n = 0;
+    do
+        n = sendfile(socket, file, &from, size);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        n = -(ssize_t)errno;
+    *offset = from;
+    thi_cancel_restore(cancel);
+    errno = saved;
+    return n;
+}
+#else
+ssize_t thi_fd_sendfile(int socket, int file, int64_t *offset, size_t size)
+{
+    char data[16384];
+    const ssize_t n = pread(file, data, size < sizeof data ? size : sizeof data, (off_t)*offset);
+    if (n <= 0)
+        return n < 0 ? -(ssize_t)errno : 0;
+    const ssize_t sent = send(socket, data, (size_t)n, MSG_DONTWAIT);
+    if (sent < 0)
+        return -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
+    *offset += sent;
+    return sent;
+}
+#endif

@@ -10,7 +10,7 @@
  *   signals      all are blocked when it begins, so that no handler of the program runs in it; what is
  *                not the default becomes so; then they are let through
  *   group, directory
- *   descriptors  1  those that stand where another is to go are lifted above all places
+ *   descriptors  1  those that stand where another is to go are lifted to where none is to go
  *                2  from 3 on all are marked to be closed by the execution
  *                3  each goes to its place, which takes the mark away
  *   execution    of the first of the paths that there is. An error of any step is left in the parent's memory
@@ -30,23 +30,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "os/os.h"
+#include "os/process.h"
 
 #if defined(__linux__)
-#include <sys/syscall.h>
-#include <sys/wait.h>
-
 #ifndef SYS_close_range
 #define SYS_close_range 436
-#endif
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
 #endif
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x1000
 #endif
 #define RANGE_CLOEXEC 4u
-#define ANY_PIDFD ((idtype_t)3) /* P_PIDFD, which not every C library has */
 #define SIGNALS 64
 #define STACK_SIZE ((size_t)64 * 1024)
 #define EXIT_UNBEGUN 127
@@ -115,18 +108,26 @@ BARE static bool is_place(const thi_exec_t *exec, int fd)
     return false;
 }
 
+/* Not above all places: there need not be any numbers. A copy that comes to lie in a place is replaced there later,
+ * and keeps the next one from it. */
+BARE static long copy_beside(const thi_exec_t *exec, int fd)
+{
+    long copy = 2;
+    do
+        copy = syscall(SYS_fcntl, (long)fd, F_DUPFD_CLOEXEC, copy + 1);
+    while (copy >= 0 && is_place(exec, (int)copy));
+    return copy;
+}
+
 BARE static int lift(const thi_exec_t *exec)
 {
-    int above = 3;
-    for (size_t i = 0; i < exec->fd_count; i++)
-        above = exec->fds[i].to >= above ? exec->fds[i].to + 1 : above;
     for (size_t i = 0; i < exec->fd_count; i++) {
         thi_exec_fd_t *fd = &exec->fds[i];
         if (fd->from == fd->to || !is_place(exec, fd->from))
             continue;
-        const long lifted = syscall(SYS_fcntl, (long)fd->from, F_DUPFD_CLOEXEC, (long)above);
+        const long lifted = copy_beside(exec, fd->from);
         if (lifted < 0)
-            return errno;
+            return errno == EINVAL ? EMFILE : errno; /* the last number was a place */
         fd->from = (int)lifted;
     }
     return 0;
@@ -251,6 +252,8 @@ static int give_birth(thi_child_t *child, birth_t *birth, char *stack)
         errno = EAGAIN;
     else if (thi_fault(THI_FAULT_PIDFD))
         errno = EMFILE;
+    else if (!thi_pidfd_can_wait())
+        errno = ENOSYS;
     else
         pid = CLONE(be_born, stack + STACK_SIZE, flags, birth, &child->pidfd);
     int err = pid < 0 ? error_of_clone(errno) : 0;
@@ -269,7 +272,7 @@ static int give_birth(thi_child_t *child, birth_t *birth, char *stack)
 static void bury(const thi_child_t *child)
 {
     siginfo_t info;
-    while (waitid(ANY_PIDFD, (id_t)child->pidfd, &info, WEXITED) != 0 && errno == EINTR)
+    while (waitid(THI_ANY_PIDFD, (id_t)child->pidfd, &info, WEXITED) != 0 && errno == EINTR)
         continue;
 }
 
@@ -314,6 +317,8 @@ static int signal_members(const thi_child_t *child, int signal, bool waited_for)
 
 int thi_process_signal_group(const thi_child_t *child, int signal, bool waited_for)
 {
+    if (!thi_is_signal(signal))
+        return EINVAL;
     if (child->pid <= 0)
         return ESRCH;
     const int saved = errno;

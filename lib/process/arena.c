@@ -123,6 +123,15 @@ thi_heap_t *thi_arena_look(int fd, size_t page, int *err)
     return NULL;
 }
 
+/* It can be mapped, and what it says is there is: `end` first, since that follows the size of the file. */
+static bool is_possible(const thi_heap_t *heap, int fd, size_t page)
+{
+    const uint64_t end = thi_load_acquire(&heap->end); /* A3: acquire; pairs with R1 of heap.c */
+    size_t size = 0;
+    return heap->max % page == 0 && heap->max <= SIZE_MAX / 2 && end <= heap->max &&
+           thi_segment_size(fd, &size) == 0 && end <= size;
+}
+
 /* The header of what `fd` is a descriptor of. */
 static int examine(int fd, size_t *max)
 {
@@ -132,7 +141,7 @@ static int examine(int fd, size_t *max)
     if (heap == NULL)
         return err;
     *max = (size_t)heap->max;
-    if (thi_load_acquire(&heap->state) != THI_ARENA_READY)
+    if (thi_load_acquire(&heap->state) != THI_ARENA_READY || !is_possible(heap, fd, page))
         err = EINVAL;
     thi_pages_unmap(heap, page);
     return err;

@@ -192,12 +192,13 @@ static int end_daemons(void *arg, void **result)
     const thrum_time_t deadline = thrum_after(PATIENCE);
     struct thrum_process *p = NULL;
     int err = 0;
-    while (err == 0 && (p = pick(true)) != NULL) {
+    /* Any other error is of one whose start has failed meanwhile, and which is no child any more. */
+    while (err != ETIMEDOUT && (p = pick(true)) != NULL) {
         (void)thrum_process_kill(p);
         err = await(p, deadline);
         thi_process_drop(p);
     }
-    return err;
+    return 0;
 }
 
 /* After the threads: they may start and join processes to the last. */
@@ -248,7 +249,8 @@ bool thi_family_parent_alive(const struct thrum_process *p)
     if (p->child.pidfd < 0)
         return thi_process_parent_id() == (pid_t)p->pid;
     thi_polled_t polled = {p->child.pidfd, THI_POLL_IN, 0};
-    return thi_poll(&polled, 1, 0) == ETIMEDOUT;
+    (void)thi_poll(&polled, 1, 0); /* a signal may have ended it, which is no news of the parent */
+    return polled.ready == 0;
 }
 
 void thi_family_begin(struct thrum_process *me, struct thrum_process *starter, pid_t starter_pid)
@@ -289,8 +291,9 @@ static void after_fork_in_child(void)
     thi_processes_leave();
 }
 
-/* Just after those of lib/os, and before all others: see there. So none of what others mend is used here. */
-__attribute__((constructor(102))) static void at_load(void)
+/* Just after those of lib/os, and before all others: see there. So none of what others mend is used here. Not of the
+ * same number as those of pipes, whose lock is of the next rank: which would come first is up to the linker. */
+__attribute__((constructor(103))) static void at_load(void)
 {
     thi_at_fork(thi_processes_enter, thi_processes_leave, after_fork_in_child);
 }

@@ -109,6 +109,21 @@ static bool fits(wanted_t *w, const head_t *head)
     return w->size <= w->capacity && (w->fds == NULL || w->fd_count <= w->fd_room);
 }
 
+/* Whether the rest of one that does not fit is there: else a number that a peer has made up would stay the next
+ * message for ever. Without a descriptor for it nobody can say, and it is believed for now. */
+static bool has_rest(const thrum_pipe_t *p, uint64_t rest)
+{
+    int fd = -1;
+    size_t got = 0;
+    if (rest == 0)
+        return true;
+    if (thi_packet_fds(p->fd, &fd, 1, &got) != 0)
+        return true;
+    const bool has = got == 1 && thi_bytes_are(fd, rest);
+    close_all(&fd, got);
+    return has;
+}
+
 /* It may have become another meanwhile, if another process receives here. */
 static int take(thrum_pipe_t *p, const wanted_t *w, const head_t *seen, size_t length)
 {
@@ -136,7 +151,7 @@ static int receive(thrum_pipe_t *p, wanted_t *w, int *fds, size_t *inside)
     if (!is_message(&head, length))
         return refuse(p);
     if (!fits(w, &head))
-        return EMSGSIZE;
+        return has_rest(p, head.size - (length - sizeof head)) ? EMSGSIZE : refuse(p);
     *inside = length - sizeof head;
     const size_t due = (*inside < w->size) + (w->fds != NULL ? w->fd_count : 0);
     if (due != 0)
@@ -331,6 +346,7 @@ int thrum_pipe_open(thrum_pipe_t **p, int fd)
     thrum_pipe_t *made = thi_alloc(sizeof *made);
     if (made == NULL)
         return ENOMEM;
+    thi_fd_set_cloexec(fd);
     made->fd = fd;
     made->most = (room < INLINE_MOST ? room : INLINE_MOST) - sizeof(head_t);
     *p = made;

@@ -9,6 +9,8 @@
  *       never another's while somebody waits on it.
  *   I2  `exit_code` is written before the store of ENDED, and not again.
  *   I3  `child` is the system's (os.h) from the start on: it does not move, and is not copied.
+ *   I4  `daemon` changes under the lock, and only of one that is NEW. A start looks at it after it has had the lock
+ *       (thi_family_add), and the state is STARTING by then: so all that it does is of one mind.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -404,10 +406,12 @@ int thrum_process_set_daemon(thrum_process_t *p, bool daemon)
 {
     if (p == NULL)
         return EINVAL;
-    if (thi_load_relaxed(&p->state) != THI_PROCESS_NEW)
-        return EBUSY;
-    thi_store_relaxed(&p->daemon, (uint32_t)daemon);
-    return 0;
+    thi_processes_enter(); /* I4 */
+    const bool is_new = thi_load_relaxed(&p->state) == THI_PROCESS_NEW;
+    if (is_new)
+        thi_store_relaxed(&p->daemon, (uint32_t)daemon);
+    thi_processes_leave();
+    return is_new ? 0 : EBUSY;
 }
 
 size_t thrum_process_size(const thrum_process_t *p)

@@ -63,6 +63,9 @@ int thi_shared_lock_plain(thi_guard_t *guard, thrum_time_t deadline, const thi_s
 int thi_shared_sleep(uint32_t *word, uint32_t expected, thrum_time_t deadline, bool cancellable,
                      const thi_site_t *site);
 
+/* Tests: how many of the helpers, which sleep for coroutines, have nothing to do; and how many there are. */
+size_t thi_shared_helpers(size_t *all);
+
 /* A number that no other process has had, as good as certainly, and above it the mark of the process that it
  * is for: who was forked from that takes another. */
 extern uint64_t thi_shared_process;

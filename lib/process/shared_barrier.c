@@ -1,19 +1,35 @@
 /*
  * The barrier of several processes.
  *
- *   round     the number of the round, shifted, and whether the barrier is broken: the word that all sleep on.
- *             Every change of it ends a round, and wakes in the same step.
+ *   round     the word that all sleep on:
+ *
+ *              31             2     1        0
+ *             +----------------+--------+--------+
+ *             |  which round   | PASSED | BROKEN |
+ *             +----------------+--------+--------+
+ *
+ *   PASSED    the last has arrived; the round is over, and yet to be counted. With BROKEN: it was too late
  *   arrived   how many have, with the round in the upper half: of another round it means none
  *   history   of the last 64 rounds, one bit each: it was broken
- *   wanted    a word of `round` which is to be broken: by whoever holds the guard
+ *
+ * Changes of the word; r alone is a round of which nothing has become yet
+ *   r            -> r+1          by the holder of the guard: reset
+ *   r            -> r P          by the holder of the guard: the last arrives
+ *   r            -> r B          by a swap of whoever gives up; by the holder of the guard: abort
+ *   r B          -> r B P        by the holder of the guard: the last arrives
+ *   r P          -> r+1          by a swap of the holder of the guard
+ *   r P          -> r+1 B        by a swap of whoever gives up at the door
+ *   r B, r B P   -> r+1          by the holder of the guard: reset
  *
  * Invariants
- *   I1  round, arrived and history are changed by the holder of the guard; each change is one store, and all that
- *       has to happen for a round to end, but for its bit in history, happens in one step. So there is nothing
- *       to mend when a holder has died: what it was about has happened or has not.
- *   I2  The bit of a round is right from before that ends until 64 rounds later.
- *   I3  Whoever gives up does not wait for the guard. It leaves word in `wanted` and takes the guard if it can;
- *       and who has let go of the guard looks at `wanted` again, and takes it if it can.
+ *   I1  What becomes of a round is told by the first change of the word. So whoever gives up does not wait for the
+ *       guard, and who arrives last and who gives up agree.
+ *   I2  arrived and history are the holder's of the guard. A change of the word by the holder wakes in the same
+ *       step, unless nobody can be asleep: there is nothing to mend when a holder has died.
+ *   I3  Who gives up wakes after its swap. Should it be killed between the two, whoever finds the word BROKEN
+ *       wakes the others.
+ *   I4  The bit of a round is right from before the word is of another until that is 64 rounds later, and from
+ *       before it is PASSED unless it is BROKEN.
  */
 #include <thrum/shared_lock.h>
 
@@ -25,14 +41,13 @@ typedef struct barrier {
     uint32_t parties;
     uint64_t arrived THRUM_ALIGNED(8);
     uint64_t history;
-    uint32_t wanted; /* 0: none; else with BROKEN, so that it is not 0 */
-    uint32_t reserved;
 } barrier_t;
 
 _Static_assert(sizeof(barrier_t) <= sizeof(thrum_shared_barrier_t), "it fits");
 
 #define BROKEN 1u
-#define ROUND 2u
+#define PASSED 2u
+#define ROUND 4u
 
 static const thi_site_t site = {"shared barrier", NULL};
 
@@ -46,111 +61,149 @@ static bool is_made(const thrum_shared_barrier_t *b)
     return b != NULL && barrier_of(b)->guard.made == THI_GUARD_MADE;
 }
 
-static unsigned count_in(const barrier_t *b, uint32_t round)
+static uint32_t round_of(uint32_t word)
+{
+    return word & ~(PASSED | BROKEN);
+}
+
+static unsigned count_in(const barrier_t *b, uint32_t word)
 {
     const uint64_t arrived = thi_load_relaxed(&b->arrived);
-    return (uint32_t)(arrived >> 32) == round ? (unsigned)arrived : 0;
+    return (uint32_t)(arrived >> 32) == word ? (unsigned)arrived : 0;
 }
 
-static uint64_t bit_of(uint32_t round)
+static uint64_t bit_of(uint32_t word)
 {
-    return UINT64_C(1) << round / ROUND % 64;
+    return UINT64_C(1) << word / ROUND % 64;
 }
 
-static void end_round(barrier_t *b, bool broken, uint32_t step)
-{
-    const uint64_t bit = bit_of(b->round), before = b->history;
-    thi_store_relaxed(&b->history, broken ? before | bit : before & ~bit); /* I2 */
-    thi_death_point("barrier: history written");
-    thi_far_add(&b->round, step); /* I1; a full fence */
-    thi_death_point("barrier: round ended");
-}
+/* ------------------------------------------------------------------------------------------------
+ * With the guard
+ */
 
-static void break_it(barrier_t *b)
+static void count_passed(barrier_t *b)
 {
-    if ((b->round & BROKEN) == 0)
-        end_round(b, true, ROUND + BROKEN);
-}
-
-/* I3. With the guard. */
-static void do_what_is_wanted(barrier_t *b)
-{
-    uint32_t wanted = thi_load_acquire(&b->wanted);
-    if (THI_LIKELY(wanted == 0))
-        return;
-    if (wanted == (b->round | BROKEN))
-        break_it(b);
-    thi_cas_relaxed(&b->wanted, &wanted, 0u); /* unless something newer is */
+    uint32_t word = thi_load_relaxed(&b->round);
+    while ((word & (PASSED | BROKEN)) == PASSED)
+        /* R1: release; pairs with A1. Nobody sleeps on a round that has passed. */
+        if (thi_cas_release(&b->round, &word, word - PASSED + ROUND))
+            return;
 }
 
 static int enter(barrier_t *b, thrum_time_t deadline)
 {
     const int err = thi_shared_lock_plain(&b->guard, deadline, &site);
     if (err == 0)
-        do_what_is_wanted(b);
+        count_passed(b);
     return err;
-}
-
-/* I3. */
-static void look_after(barrier_t *b)
-{
-    thi_fence_full();
-    while (THI_UNLIKELY(thi_load_relaxed(&b->wanted) != 0)) {
-        const int err = thi_guard_trylock(&b->guard);
-        if (err != 0 && err != EOWNERDEAD)
-            return; /* the holder will */
-        thi_guard_mend(&b->guard);
-        do_what_is_wanted(b);
-        thi_guard_unlock(&b->guard);
-        thi_fence_full();
-    }
 }
 
 static void leave(barrier_t *b)
 {
     thi_guard_unlock(&b->guard);
-    look_after(b);
 }
 
-static void want_broken(barrier_t *b, uint32_t round)
+/* I3. */
+static int tell_broken(barrier_t *b)
 {
-    uint32_t wanted = thi_load_relaxed(&b->wanted);
-    while (thi_load_relaxed(&b->round) == round && wanted != (round | BROKEN))
-        if (thi_cas_acq_rel(&b->wanted, &wanted, round | BROKEN))
-            break;
-    look_after(b);
+    thi_far_wake(&b->round);
+    return EPIPE;
 }
 
-/* Under the guard. ERANGE: the last has not arrived yet. */
-static int arrive(barrier_t *b, uint32_t round, unsigned index)
+static int pass(barrier_t *b, uint32_t round)
 {
-    if ((round & BROKEN) != 0)
+    thi_store_relaxed(&b->history, b->history & ~bit_of(round)); /* I4 */
+    thi_death_point("barrier: history written");
+    thi_far_or(&b->round, PASSED); /* I1; a full fence */
+    thi_death_point("barrier: passed");
+    const uint32_t word = thi_load_relaxed(&b->round);
+    if (round_of(word) == round && (word & BROKEN) != 0)
         return EPIPE;
-    if (index + 1 == b->parties) {
-        end_round(b, false, ROUND);
-        return 0;
-    }
-    thi_store_relaxed(&b->arrived, (uint64_t)round << 32 | (index + 1));
+    count_passed(b);
+    return 0;
+}
+
+/* ERANGE: the last has not arrived yet. */
+static int arrive(barrier_t *b, uint32_t word, unsigned index)
+{
+    if ((word & BROKEN) != 0)
+        return tell_broken(b);
+    if (index + 1 == b->parties)
+        return pass(b, word);
+    thi_store_relaxed(&b->arrived, (uint64_t)word << 32 | (index + 1));
     thi_death_point("barrier: arrived");
     return ERANGE;
 }
 
-/* A1: acquire; pairs with the full fence of end_round: all who arrived had the guard before that. */
+/* Whoever is inside finds it broken; the word may be so afterwards, by one who gives up meanwhile. */
+static void begin_next(barrier_t *b)
+{
+    const uint32_t word = thi_load_relaxed(&b->round);
+    thi_store_relaxed(&b->history, b->history | bit_of(word)); /* I4 */
+    thi_death_point("barrier: about to begin anew");
+    thi_far_add(&b->round, ROUND - (word & (PASSED | BROKEN))); /* a full fence */
+    thi_death_point("barrier: begun anew");
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Without
+ */
+
+/* EAGAIN: nothing has become of the round yet. */
+static int outcome(barrier_t *b, uint32_t round)
+{
+    /* A1: acquire; pairs with R1 and the full fences of whoever had the guard: so did all who arrived. */
+    const uint32_t word = thi_load_acquire(&b->round);
+    if (word == round)
+        return EAGAIN;
+    if (round_of(word) == round)
+        return (word & BROKEN) != 0 ? tell_broken(b) : 0;
+    return (thi_load_relaxed(&b->history) & bit_of(round)) != 0 ? EPIPE : 0; /* I4 */
+}
+
+static bool swap_and_wake(barrier_t *b, uint32_t *word, uint32_t broken)
+{
+    if (!thi_cas_acq_rel(&b->round, word, broken))
+        return false;
+    thi_death_point("barrier: broken, and nobody told");
+    thi_far_wake(&b->round);
+    return true;
+}
+
+/* `err` is why it is given up. */
+static int give_up(barrier_t *b, uint32_t round, int err)
+{
+    uint32_t word = round;
+    return swap_and_wake(b, &word, round | BROKEN) ? err : outcome(b, round);
+}
+
+/* By one who has not arrived, in whatever round that is. */
+static int give_up_at_the_door(barrier_t *b)
+{
+    uint32_t word = thi_load_acquire(&b->round);
+    while ((word & BROKEN) == 0) {
+        const uint32_t next = (word & PASSED) != 0 ? word - PASSED + ROUND : word; /* I4 */
+        if (swap_and_wake(b, &word, next | BROKEN))
+            return ETIMEDOUT;
+    }
+    return tell_broken(b);
+}
+
 static int sleep_in(barrier_t *b, uint32_t round, thrum_time_t deadline)
 {
-    int err = 0;
-    while (thi_load_acquire(&b->round) == round && err == 0) {
+    int became = outcome(b, round), err = 0;
+    while (became == EAGAIN && err == 0) {
+        thi_death_point("barrier: about to sleep");
         err = thi_shared_sleep(&b->round, round, deadline, true, &site);
         thi_death_point("barrier: woken");
+        became = outcome(b, round);
     }
-    if (thi_load_acquire(&b->round) == round)
-        want_broken(b, round);
-    if (thi_load_acquire(&b->round) == round)
-        return err; /* it will be */
-    if ((thi_load_relaxed(&b->history) & bit_of(round)) == 0)
-        return 0;
-    return err != 0 ? err : EPIPE;
+    if (became == EAGAIN)
+        became = give_up(b, round, err);
+    return became == EPIPE && err != 0 ? err : became;
 }
+
+/* ------------------------------------------------------------------------------------------------ */
 
 int thrum_shared_barrier_init(thrum_shared_barrier_t *b, unsigned parties)
 {
@@ -175,8 +228,8 @@ int thrum_shared_barrier_wait_until(thrum_shared_barrier_t *barrier, unsigned *i
     barrier_t *b = barrier_of(barrier);
     int err = enter(b, deadline);
     if (err != 0)
-        return err;
-    const uint32_t round = b->round;
+        return err == ETIMEDOUT ? give_up_at_the_door(b) : err;
+    const uint32_t round = thi_load_relaxed(&b->round);
     const unsigned place = count_in(b, round);
     err = arrive(b, round, place);
     leave(b);
@@ -195,10 +248,10 @@ int thrum_shared_barrier_reset(thrum_shared_barrier_t *barrier)
     const int err = enter(b, THRUM_FOREVER);
     if (err != 0)
         return err;
-    if ((b->round & BROKEN) != 0)
-        thi_far_add(&b->round, ROUND - BROKEN);
-    else if (count_in(b, b->round) != 0)
-        end_round(b, true, ROUND);
+    if (count_in(b, thi_load_relaxed(&b->round)) != 0)
+        begin_next(b);
+    while ((thi_load_relaxed(&b->round) & BROKEN) != 0)
+        begin_next(b);
     leave(b);
     return 0;
 }
@@ -211,7 +264,7 @@ int thrum_shared_barrier_abort(thrum_shared_barrier_t *barrier)
     const int err = enter(b, THRUM_FOREVER);
     if (err != 0)
         return err;
-    break_it(b);
+    thi_far_or(&b->round, BROKEN); /* I1: a full fence */
     leave(b);
     return 0;
 }

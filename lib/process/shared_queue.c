@@ -52,7 +52,8 @@ THI_COLD static int lock_contended(thi_guard_t *guard, thrum_time_t deadline)
 static int lock(thrum_shared_queue_t *q, thi_guard_t *guard, thrum_time_t deadline)
 {
     int err = thi_guard_trylock(guard);
-    if (THI_UNLIKELY(err == EBUSY))
+    /* EDEADLK: another coroutine of this thread has it. */
+    if (THI_UNLIKELY(err == EBUSY || err == EDEADLK))
         err = lock_contended(guard, deadline);
     if (THI_LIKELY(err == 0))
         return 0;

@@ -1,5 +1,5 @@
 /*
- * The semaphore of several processes. One word, and a guard for those that are bounded:
+ * The semaphore of several processes. One word, and a guard for those that are bounded, and for great numbers:
  *
  *      31          1   0
  *     +-------------+-----+
@@ -17,6 +17,9 @@
  *   I4  S goes in one step with a wake, too.
  *   I5  Of a bounded one permits are added by the holder of the guard while S stands, and by anybody in a swap
  *       while it does not; so nobody adds between a look at the room and the addition.
+ *   I6  More than AT_ONCE permits may take several steps. They are added by the holder of the guard, so that what
+ *       is yet to come is seen by the next. All others together, which look at the room and then add, are too few
+ *       for the word not to hold them.
  */
 #include <thrum/shared_lock.h>
 
@@ -32,6 +35,7 @@ _Static_assert(sizeof(sem_t) <= sizeof(thrum_shared_sem_t), "it fits");
 
 #define SLEEPERS 1u
 #define PERMIT 2u
+#define AT_ONCE 1023u /* what thi_far_add does in one step */
 
 static const thi_site_t site = {"shared semaphore", NULL};
 
@@ -111,8 +115,8 @@ static int add(sem_t *s, unsigned n)
     return 0;
 }
 
-/* I5. */
-static int add_bounded(sem_t *s, unsigned n)
+/* I5, I6. */
+static int add_with_guard(sem_t *s, unsigned n)
 {
     int err = thi_shared_lock_plain(&s->guard, THRUM_FOREVER, &site);
     if (err != 0)
@@ -163,11 +167,13 @@ int thrum_shared_sem_release_n(thrum_shared_sem_t *s, unsigned n)
 {
     if (!is_made(s) || n == 0)
         return EINVAL;
+    if (THI_UNLIKELY(n > AT_ONCE))
+        return add_with_guard(sem_of(s), n);
     const int err = add(sem_of(s), n);
     if (THI_LIKELY(err != EAGAIN))
         return err;
     if (sem_of(s)->max != 0)
-        return add_bounded(sem_of(s), n);
+        return add_with_guard(sem_of(s), n);
     add_and_wake(sem_of(s), n);
     return 0;
 }

@@ -9,7 +9,8 @@
  *   helper    IDLE        in the list, or about to be
  *             ASKED       written by who asks; the helper sleeps on what it was asked
  *             ANSWERED    written by the helper; whoever asked makes it IDLE
- *             CALLED_OFF  written by who asked, and has gone; the helper makes itself IDLE
+ *             CALLED_OFF  written by who asked, and goes; the helper makes itself IDLE, also when it finds that
+ *                         before it has seen that it was ASKED
  *
  * Helpers are never freed: whoever asked one parks on its address. There are as many as coroutines have slept at
  * the same time. They are none of the threads that the library counts.
@@ -37,12 +38,14 @@ typedef struct helper {
 
 static thi_lock_t idle_lock;
 static helper_t *idle;
+static size_t made; /* relaxed: for tests, after they have seen to it that none is being made */
 
 /* Threads of the parent. Their records are lost, which are no more than it had. */
 static void after_fork_in_child(void)
 {
     idle_lock = (thi_lock_t){0}; /* nobody else is there to unlock it */
     idle = NULL;
+    made = 0;
 }
 
 /* When the library is loaded: see thread_strand.c. */
@@ -74,18 +77,25 @@ static int wait_for_word(helper_t *helper)
                         thi_far_near() ? &helper->state : NULL, ASKED);
 }
 
+/* CALLED_OFF: nobody else changes it. */
+static void become_idle(helper_t *helper)
+{
+    thi_store_relaxed(&helper->state, IDLE);
+    put_helper(helper);
+    if (!thi_far_near())
+        thi_futex_wake(&helper->state, UINT_MAX); /* who waits in rouse */
+}
+
 static void serve(helper_t *helper)
 {
     uint32_t asked = ASKED;
     const thi_site_t *site = helper->site;
     helper->result = helper->word != NULL ? wait_for_word(helper) : wait_for_guard(helper);
     /* R1: release; pairs with A1. */
-    if (thi_cas_release(&helper->state, &asked, ANSWERED)) {
+    if (thi_cas_release(&helper->state, &asked, ANSWERED))
         thi_lot_unpark(&(thi_unpark_t){.key = helper, .site = site, .n = THI_ALL});
-        return;
-    }
-    thi_store_relaxed(&helper->state, IDLE); /* CALLED_OFF: nobody else touches it */
-    put_helper(helper);
+    else
+        become_idle(helper);
 }
 
 /* A2: acquire; pairs with R2. */
@@ -96,6 +106,8 @@ static void helper_main(void *arg)
         uint32_t state = thi_load_acquire(&helper->state);
         if (state == ASKED)
             serve(helper);
+        else if (state == CALLED_OFF)
+            become_idle(helper);
         else
             thi_futex_wait(&helper->state, state, THRUM_FOREVER);
     }
@@ -107,8 +119,10 @@ static helper_t *make_helper(void)
     if (helper == NULL)
         return NULL;
     helper->start = (thi_start_t){.fn = helper_main, .arg = helper, .detached = true};
-    if (thi_thread_start(&helper->start) == 0)
+    if (thi_thread_start(&helper->start) == 0) {
+        thi_fetch_add_relaxed(&made, (size_t)1);
         return helper;
+    }
     thi_free(helper, sizeof *helper);
     return NULL;
 }
@@ -123,10 +137,31 @@ static helper_t *get_helper(void)
     return helper != NULL ? helper : make_helper();
 }
 
+size_t thi_shared_helpers(size_t *all)
+{
+    size_t n = 0;
+    thi_lock(&idle_lock, THI_RANK_HELPERS);
+    for (const helper_t *helper = idle; helper != NULL; helper = helper->next)
+        n++;
+    thi_unlock(&idle_lock, THI_RANK_HELPERS);
+    *all = thi_load_relaxed(&made);
+    return n;
+}
+
 static bool still_asked(void *arg)
 {
     const helper_t *helper = arg;
     return thi_load_relaxed(&helper->state) == ASKED;
+}
+
+/* A helper that was called off, and sleeps on the word alone. It may be about to, where a wake does not reach it:
+ * it is woken until it has heard. That is while it gets a processor; the caller's thread waits for it. */
+THI_COLD static void rouse(helper_t *helper, uint32_t *word)
+{
+    while (thi_load_relaxed(&helper->state) == CALLED_OFF) {
+        thi_far_wake(word); /* all of them, who look again */
+        thi_futex_wait(&helper->state, CALLED_OFF, thrum_after(THRUM_MS(1)));
+    }
 }
 
 /* What the helper says, or ECANCELED. */
@@ -138,9 +173,10 @@ static int ask(helper_t *helper, bool cancellable, const thi_site_t *site)
                        .validate = still_asked,
                        .cancellable = cancellable};
     uint32_t asked = ASKED;
+    uint32_t *word = helper->word; /* it may be asked by another as soon as it is called off */
     helper->site = site;
     thi_store_release(&helper->state, ASKED); /* R2: release; pairs with A2 */
-    thi_futex_wake(&helper->state, 1);
+    thi_futex_wake(&helper->state, UINT_MAX); /* somebody else may still be in rouse */
     int err = 0;
     while (thi_load_acquire(&helper->state) == ASKED && err == 0) { /* A1 */
         err = thi_lot_park(&park, THRUM_FOREVER);
@@ -149,9 +185,9 @@ static int ask(helper_t *helper, bool cancellable, const thi_site_t *site)
     }
     /* G1: relaxed; what it was asked is not looked at any more. */
     if (err != 0 && thi_cas_relaxed(&helper->state, &asked, CALLED_OFF)) {
-        thi_futex_wake(&helper->state, 1);
-        if (helper->word != NULL && !thi_far_near())
-            thi_far_wake(helper->word); /* all of them, who look again */
+        thi_futex_wake(&helper->state, UINT_MAX);
+        if (word != NULL && !thi_far_near())
+            rouse(helper, word);
         return err;
     }
     err = thi_load_acquire(&helper->state) == ANSWERED ? helper->result : 0; /* A1 */
@@ -244,8 +280,10 @@ int thi_shared_lock_plain(thi_guard_t *guard, thrum_time_t deadline, const thi_s
 static int sleep_by_helper(uint32_t *word, uint32_t expected, thrum_time_t deadline,
                            bool cancellable, const thi_site_t *site)
 {
+    if (cancellable && thi_strand_cancelled(thi_self()))
+        return ECANCELED;
     if (has_passed(deadline))
-        return cancellable && thi_strand_cancelled(thi_self()) ? ECANCELED : ETIMEDOUT;
+        return ETIMEDOUT;
     helper_t *helper = get_helper();
     if (helper == NULL)
         return ENOMEM;

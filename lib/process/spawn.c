@@ -171,10 +171,29 @@ static struct thrum_process *make(const char *name)
     return made;
 }
 
-static _Noreturn void run(char *text)
+/* The lengths make up all that came, and each text ends where it says. */
+static bool is_letter(const struct letter *letter, const char *text, size_t size)
+{
+    const uint64_t lengths[] = {letter->bytes, letter->function, letter->name, letter->parent_name};
+    size_t at = sizeof *letter;
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        if (lengths[i] > size - at)
+            return false;
+        at += (size_t)lengths[i];
+        if (i != 0 && (lengths[i] == 0 || text[at - 1] != '\0'))
+            return false;
+    }
+    return at == size;
+}
+
+static _Noreturn void run(char *text, size_t size)
 {
     struct letter letter;
+    if (size < sizeof letter)
+        thi_process_leave(NOT_REGISTERED); /* somebody else's */
     memcpy(&letter, text, sizeof letter);
+    if (!is_letter(&letter, text, size))
+        thi_process_leave(NOT_REGISTERED);
     char *bytes = text + sizeof letter;
     const char *function = bytes + letter.bytes;
     const char *name = function + letter.function;
@@ -196,7 +215,5 @@ void thrum_process_begin(int argc, char **argv)
         return;
     size_t size = 0;
     char *text = thi_process_arrive(letter, &size);
-    if (size < sizeof(struct letter))
-        thi_process_leave(NOT_REGISTERED); /* somebody else's */
-    run(text);
+    run(text, size);
 }

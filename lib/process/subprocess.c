@@ -255,7 +255,7 @@ int thrum_subprocess_spawn(thrum_subprocess_t **p, const char *const *argv,
 int thrum_subprocess_shell(thrum_subprocess_t **p, const char *command,
                            const thrum_subprocess_config_t *config)
 {
-    const char *const argv[] = {"/bin/sh", "-c", command, NULL};
+    const char *const argv[] = {"/bin/sh", "-c", "--", command, NULL};
     return command != NULL ? thrum_subprocess_spawn(p, argv, config) : EINVAL;
 }
 

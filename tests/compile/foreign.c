@@ -273,8 +273,49 @@ static int in_loop(void *arg, void **result)
     return 42;
 }
 
+/* ---- locks of several processes: the C library's ---- */
+
+static int lock_and_yield(void *arg, void **result)
+{
+    (void)result;
+    check(thrum_shared_mutex_lock(arg) == 0, "a lock in a coroutine");
+    thrum_coro_yield(NULL);
+    return thrum_shared_mutex_unlock(arg);
+}
+
+static int lock_once(void *arg, void **result)
+{
+    (void)result;
+    check(thrum_shared_mutex_lock(arg) == 0, "a lock that waits");
+    return thrum_shared_mutex_unlock(arg);
+}
+
+/* Whoever would wait for its own coroutine is told so, also when somebody else waits for that already. */
+static void deadlocks(void)
+{
+    static thrum_shared_mutex_t mutex;
+    thrum_thread_t *thread = NULL;
+    thrum_coro_t *co = NULL;
+    const int err = thrum_shared_mutex_init(&mutex);
+    if (err == ENOTSUP)
+        return;
+    check(err == 0, "a mutex");
+    check(thrum_coro_create(&co, lock_and_yield, &mutex, NULL) == 0, "create");
+    check(thrum_coro_resume(co, NULL, NULL) == 0, "resume");
+    check(thrum_shared_mutex_lock(&mutex) == EDEADLK, "a deadlock");
+    check(thrum_thread_spawn(&thread, lock_once, &mutex, NULL) == 0, "thread");
+    check(thrum_sleep(THRUM_MS(20)) == 0, "sleep"); /* mostly it waits by then */
+    check(thrum_shared_mutex_lock(&mutex) == EDEADLK, "a deadlock in line");
+    check(thrum_shared_mutex_lock_until(&mutex, 1) == EDEADLK, "a deadlock, or a deadline");
+    check(thrum_coro_resume(co, NULL, NULL) == ENODATA, "the end of who had it");
+    check(thrum_thread_join(thread, NULL) == 0, "join");
+    thrum_thread_release(thread);
+    thrum_coro_release(co);
+}
+
 int main(void)
 {
+    deadlocks();
     registers_are_kept();
     control_words_are_kept();
     switches();

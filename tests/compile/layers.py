@@ -3,7 +3,8 @@
 
 Holds the sources to lib/LAYERS: a file includes headers of its own folder, the doors
 (`<layer>/<layer>.h`) of the layers that its line allows, public headers and the system's. Only os
-asks which operating system it is."""
+asks which operating system it is. No two constructors have the same priority: which of them would run
+first is up to the linker."""
 
 import pathlib
 import re
@@ -11,6 +12,7 @@ import sys
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 CONDITION = re.compile(r"^\s*#\s*(?:if|ifdef|ifndef|elif|elifdef|elifndef)\b")
+CONSTRUCTOR = re.compile(r"\bconstructor\s*\(\s*(\d+)\s*\)")
 SYSTEM = re.compile(
     r"\b(_WIN(?:32|64)|__(?:linux|gnu_linux|GLIBC|GLIBC_MINOR|APPLE|FreeBSD|NetBSD|OpenBSD"
     r"|DragonFly|ANDROID|CYGWIN|MINGW32|MINGW64|MUSL|UCLIBC|unix|sun|HAIKU)(?:__)?)\b"
@@ -83,10 +85,20 @@ def check_file(root, path, layer, allowed):
             yield f"{where}:{number}: only os asks for {system.group(1)}"
 
 
+def check_constructors(root):
+    first = {}
+    for path in sorted((root / "lib").rglob("*.c")):
+        for priority in CONSTRUCTOR.findall(path.read_text()):
+            where = path.relative_to(root)
+            if priority in first:
+                yield f"{where}: a constructor of priority {priority}, as in {first[priority]}"
+            first[priority] = where
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
     allowed = read_layers(root / "lib/LAYERS")
-    problems = list(check_layers(allowed))
+    problems = list(check_layers(allowed)) + list(check_constructors(root))
     files = 0
     for path in sorted((root / "include").rglob("*.h")):
         problems += check_file(root, path, None, allowed)

@@ -151,11 +151,8 @@ static void fail_at_each_call(thrum_start_method_t start, bool daemon)
     static const struct {
         thi_fault_t kind;
         int err;
-    } faults[] = {{THI_FAULT_AT_EXIT, ENOMEM},
-                  {THI_FAULT_PIPE, EMFILE},
-                  {THI_FAULT_FORK, EAGAIN},
-                  {THI_FAULT_PIDFD, EMFILE},
-                  {THI_FAULT_PAGES, ENOMEM}};
+    } faults[] = {{THI_FAULT_AT_EXIT, ENOMEM}, {THI_FAULT_PIPE, EMFILE}, {THI_FAULT_FORK, EAGAIN},
+                  {THI_FAULT_PIDFD, EMFILE},   {THI_FAULT_WAIT, ENOSYS}, {THI_FAULT_PAGES, ENOMEM}};
     const thrum_process_config_t config = config_of(start, daemon);
     thrum_process_t *p = NULL;
     EXPECT_CALL(0, thrum_process_create(&p, seven, NULL, &config));
@@ -271,6 +268,30 @@ static int watch_without_descriptors(void *arg, void **result)
     return thrum_process_join_until(parent, NULL, 1) == ETIMEDOUT && thrum_process_alive(parent)
                ? 0
                : 2;
+}
+
+static int ask_for_the_parent(void *arg, void **result)
+{
+    (void)arg;
+    (void)result;
+    thrum_process_t *parent = thrum_process_parent();
+    if (thrum_process_join_until(parent, NULL, 1) != ETIMEDOUT)
+        return 1;
+    thi_fault_arm(THI_FAULT_INTERRUPT, 1);
+    if (!thrum_process_alive(parent))
+        return 2;
+    thi_fault_arm(THI_FAULT_INTERRUPT, 1);
+    return thrum_process_tryjoin(parent, NULL) == EAGAIN ? 0 : 3;
+}
+
+Test(process, a_signal_is_no_news_of_the_parent)
+{
+    thrum_process_t *p = NULL;
+    int code = -1;
+    EXPECT_CALL(0, thrum_process_spawn(&p, ask_for_the_parent, NULL, NULL));
+    EXPECT_CALL(0, thrum_process_join(p, &code));
+    cr_expect_eq(code, 0);
+    thrum_process_release(p);
 }
 
 Test(process, no_descriptor_for_the_parent)

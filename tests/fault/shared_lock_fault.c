@@ -393,3 +393,38 @@ Test(shared_lock_fault, a_barrier_breaks_or_does_not)
     const struct walk w = {.fn = give_up, .begin = begin, .survives = breaking_survives, .arg = s};
     cr_expect_gt(walk(&w), 3);
 }
+
+static int begin_inside(void *arg)
+{
+    struct scene *s = arg;
+    const int err = begin(arg);
+    while (err == 0 && thrum_shared_barrier_waiting(&s->barrier) != WAITERS)
+        sched_yield();
+    return err;
+}
+
+static int reset(void *arg)
+{
+    struct scene *s = arg;
+    return thrum_shared_barrier_reset(&s->barrier);
+}
+
+/* Whoever is still inside is let go by the next. */
+static int resetting_survives(void *arg)
+{
+    struct scene *s = arg;
+    if (thrum_shared_barrier_reset(&s->barrier) != 0 || end_waiters(s) != 0)
+        return 60;
+    return thrum_shared_barrier_broken(&s->barrier) ||
+                   thrum_shared_barrier_waiting(&s->barrier) != 0
+               ? 61
+               : 0;
+}
+
+Test(shared_lock_fault, a_barrier_is_reset_or_is_not)
+{
+    struct scene *s = make();
+    s->waiter = meet_or_break;
+    const struct walk w = {begin_inside, reset, resetting_survives, s};
+    cr_expect_gt(walk(&w), 3);
+}

@@ -34,7 +34,7 @@ static bool has_children(void)
 
 static bool is_shortage(int err)
 {
-    return err == ENOMEM || err == EMFILE || err == EAGAIN;
+    return err == ENOMEM || err == EMFILE || err == EAGAIN || err == ENOSYS;
 }
 
 static bool came(thi_fault_t kind)
@@ -133,7 +133,7 @@ static int fail_all(int (*body)(void *arg))
     int bad = 0;
     bool failed = false;
     for (int kind = 0; kind < THI_FAULT_KINDS; kind++) {
-        if (kind != THI_FAULT_EXIT_INFO)
+        if (kind != THI_FAULT_EXIT_INFO && kind != THI_FAULT_INTERRUPT) /* a wait without end */
             bad += fail(body, (thi_fault_t)kind, THI_FAULT_ALWAYS, &failed);
     }
     return bad;
@@ -154,6 +154,8 @@ static int walk(void *arg)
         bad += fail_each(bodies[i], THI_FAULT_OPEN, 1);
         bad += fail_each(bodies[i], THI_FAULT_FORK, 1);
         bad += fail_each(bodies[i], THI_FAULT_PIDFD, 1);
+        bad += fail_each(bodies[i], THI_FAULT_WAIT, 1);
+        bad += fail_each(bodies[i], THI_FAULT_INTERRUPT, 0);
         bad += fail_each(bodies[i], THI_FAULT_PAGES, 1);
         bad += fail_each(bodies[i], THI_FAULT_CLOSE_RANGE, 1);
         bad += fail_each(bodies[i], THI_FAULT_SIGNAL, 0);

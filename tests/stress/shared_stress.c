@@ -251,6 +251,56 @@ static void threads(thrum_time_t until)
     judge(&c, used);
 }
 
+/* Parties with little patience: either all of them met, or none did, and one at least has given up. */
+struct meeting {
+    thrum_shared_barrier_t barrier;
+    thrum_shared_barrier_t
+        beside; /* where they all meet for certain, before and after they are judged */
+    int results[MORTALS];
+    bool stop;
+};
+
+static void judge_meeting(struct meeting *s)
+{
+    unsigned met = 0, gave_up = 0;
+    for (unsigned i = 0; i < MORTALS; i++) {
+        met += s->results[i] == 0;
+        gave_up += s->results[i] == ETIMEDOUT;
+        CHECK(s->results[i] == 0 || s->results[i] == ETIMEDOUT || s->results[i] == EPIPE);
+    }
+    CHECK(met == MORTALS || (met == 0 && gave_up != 0));
+    CHECK(thrum_shared_barrier_broken(&s->barrier) == (met == 0));
+    CHECK(thrum_shared_barrier_reset(&s->barrier) == 0);
+}
+
+static void party(struct member *m)
+{
+    struct meeting *s = m->shared;
+    bool stop = false;
+    while (!stop) {
+        chance_dawdle(&m->chance);
+        s->results[m->index] =
+            thrum_shared_barrier_wait_until(&s->barrier, NULL, chance_deadline(&m->chance, 100000));
+        CHECK(thrum_shared_barrier_wait(&s->beside, NULL) == 0);
+        if (m->index == 0) {
+            judge_meeting(s);
+            s->stop = !member_goes_on(m);
+        }
+        CHECK(thrum_shared_barrier_wait(&s->beside, NULL) == 0);
+        stop = s->stop;
+    }
+}
+
+static void parties(thrum_time_t until)
+{
+    struct meeting *s = victim_memory(sizeof *s);
+    if (thrum_shared_barrier_init(&s->barrier, MORTALS) != 0 ||
+        thrum_shared_barrier_init(&s->beside, MORTALS) != 0)
+        abort();
+    team_run(MORTALS, party, s, until);
+    munmap(s, sizeof *s);
+}
+
 /* ThreadSanitizer knows of one process only. */
 #if defined(__SANITIZE_THREAD__) || defined(THI_CLANG_TSAN)
 #define HAS_PROCESSES 0
@@ -267,6 +317,7 @@ static void processes(thrum_time_t until)
 static const struct stress_case cases[] = {
     {"processes that are killed", processes},
     {"threads", threads},
+    {"parties of a barrier", parties},
 };
 
 STRESS_MAIN(cases)

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <criterion/criterion.h>
@@ -116,6 +117,27 @@ Test(pack, numbers_that_do_not_fit)
                   "%s %d", cases[i].format, cases[i].value);
     cr_expect(thrum_pack(buf, sizeof buf, &n, ">Bb", 9u, 1000) == EOVERFLOW);
     cr_expect(memcmp(buf, "\1\2\3\4", 4) == 0 && n == 77);
+}
+
+/* What the next float after FLT_MAX would be, were there one, is halfway to no float at all. */
+Test(pack, floats_that_do_not_fit)
+{
+    static const double large[] = {1e300, -1e300, DBL_MAX, 0x1.ffffffp127, -0x1.ffffffp127};
+    static const double fitting[] = {FLT_MAX, -FLT_MAX,         0x1.fffffefffffffp127,
+                                     1e-300,  (double)INFINITY, -(double)INFINITY};
+    unsigned char buf[4] = {1, 2, 3, 4};
+    float f = 0;
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++)
+        cr_expect(thrum_pack(buf, sizeof buf, NULL, ">f", large[i]) == EOVERFLOW, "%g", large[i]);
+    cr_expect(memcmp(buf, "\1\2\3\4", 4) == 0);
+    for (size_t i = 0; i < sizeof fitting / sizeof *fitting; i++) {
+        cr_expect(thrum_pack(buf, sizeof buf, NULL, ">f", fitting[i]) == 0, "%g", fitting[i]);
+        cr_assert(thrum_unpack(buf, sizeof buf, NULL, ">f", &f) == 0);
+        cr_expect(f == (float)fitting[i], "%g", fitting[i]);
+    }
+    cr_assert(thrum_pack(buf, sizeof buf, NULL, ">f", (double)NAN) == 0);
+    cr_assert(thrum_unpack(buf, sizeof buf, NULL, ">f", &f) == 0);
+    cr_expect(isnan(f));
 }
 
 Test(pack, too_small)

@@ -91,6 +91,7 @@ Test(process, one_that_runs_is_not_over_and_hears_signals)
     cr_expect_eq(thi_process_signal(&child, SIGTERM), 0);
     cr_expect_eq(await(&child), -SIGTERM);
     cr_expect_eq(thi_process_signal(&child, SIGTERM), ESRCH);
+    cr_expect_eq(thi_process_signal(&child, -1), EINVAL);
     cr_expect_eq(thi_process_poll(&child, &status), 0, "again and again");
     cr_expect_eq(status, -SIGTERM);
     thi_process_close(&child);
@@ -153,7 +154,8 @@ Test(process, a_failing_call_leaves_nothing)
     } faults[] = {{THI_FAULT_PAGES, ENOMEM},
                   {THI_FAULT_PIPE, EMFILE},
                   {THI_FAULT_FORK, EAGAIN},
-                  {THI_FAULT_PIDFD, EMFILE}};
+                  {THI_FAULT_PIDFD, EMFILE},
+                  {THI_FAULT_WAIT, ENOSYS}};
     const unsigned before = descriptors();
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         thi_child_t child;
@@ -208,6 +210,17 @@ Test(process, closing_ends_one_that_dies_with_its_parent)
     int status = 0;
     cr_assert_eq(waitpid(pid, &status, 0), pid);
     cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* What the child asks, whether its parent is there, is asked again. */
+Test(process, a_signal_does_not_keep_one_from_beginning_that_dies_with_its_parent)
+{
+    thi_child_t child;
+    thi_fault_arm(THI_FAULT_INTERRUPT, 1);
+    start(&child, true, seven, NULL);
+    thi_fault_arm(THI_FAULT_INTERRUPT, 0);
+    cr_expect_eq(await(&child), 7);
+    thi_process_close(&child);
 }
 
 struct family {

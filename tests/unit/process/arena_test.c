@@ -4,7 +4,7 @@
 
 #include <thrum/shared.h>
 
-#include "process/process.h"
+#include "process/heap.h"
 #include "support/expect.h"
 #include "support/victim.h"
 
@@ -183,6 +183,26 @@ Test(arena, what_is_no_arena_is_not_opened)
     cr_assert_eq(thi_segment_grow(fd, 0, 1 << 20), 0);
     EXPECT_CALL(EINVAL, thrum_shared_open_fd(&arena, fd));
     close(fd);
+}
+
+Test(arena, what_says_of_itself_what_cannot_be_is_not_opened)
+{
+    thrum_shared_t *arena = make(0), *again = NULL;
+    thi_heap_t *heap = thi_shared_base(arena);
+    const thi_heap_t right = *heap;
+    const uint64_t max[] = {right.max + 1, right.max, right.max, right.end - thi_page_size(), 0};
+    const uint64_t end[] = {right.end, right.max + thi_page_size(), right.max, right.end,
+                            right.end};
+    for (size_t i = 0; i < sizeof max / sizeof *max; i++) {
+        heap->max = max[i];
+        heap->end = end[i];
+        EXPECT_CALL(EINVAL, thrum_shared_open_fd(&again, thrum_shared_fd(arena)));
+    }
+    heap->max = right.max;
+    heap->end = right.end;
+    EXPECT_CALL(0, thrum_shared_open_fd(&again, thrum_shared_fd(arena)));
+    thrum_shared_destroy(again);
+    thrum_shared_destroy(arena);
 }
 
 Test(arena, nobody_can_make_it_shorter)

@@ -1,4 +1,5 @@
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "process/programs.h"
 
@@ -468,6 +469,7 @@ Test(pipe, is_opened_from_a_descriptor)
     struct couple c = couple();
     thrum_pipe_t *p = NULL;
     EXPECT_CALL(0, thrum_pipe_open(&p, dup(thrum_pipe_fd(c.b))));
+    cr_expect_eq(fcntl(thrum_pipe_fd(p), F_GETFD), FD_CLOEXEC);
     thrum_pipe_destroy(c.b);
     EXPECT_CALL(0, thrum_pipe_send(c.a, "to the copy", 11));
     EXPECT_RECEIVED(p, "to the copy");
@@ -665,16 +667,67 @@ Test(pipe, what_is_no_message_is_refused_and_the_next_one_comes)
     n = 5;
     EXPECT_CALL(0, thrum_pipe_recv_fds(c.b, text, sizeof text, &length, got, &n, PATIENCE));
     cr_expect(n == 0 && length == 8);
-    /* A size that nobody has memory for is only a number. */
-    odd = good;
-    odd.size = UINT64_MAX;
-    send_packet(fd, &odd, 24, NULL, 0);
-    EXPECT_CALL(EMSGSIZE, thrum_pipe_recv(c.b, text, sizeof text, &length));
-    cr_expect_eq(length, SIZE_MAX);
     cr_expect_eq(count_fds(), before);
     for (int i = 1; i < 5; i++)
         close(files[i]);
     close_ends(e);
+    part(c);
+}
+
+/* A peer makes up a size that nobody has room for: it does not stay the next message for ever. */
+Test(pipe, a_size_without_so_many_bytes_is_refused)
+{
+    enum { ALL_SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
+    static const uint64_t sizes[] = {UINT64_MAX, UINT64_C(1) << 62, 1000};
+    struct couple c = couple();
+    struct packet packet = {.magic = 0x316d7274u};
+    char text[200];
+    size_t length = 0;
+    const int fd = thrum_pipe_fd(c.a);
+    const int files[] = {memory_file(99, ALL_SEALS), memory_file(992, F_SEAL_SEAL),
+                         memory_file(992, ALL_SEALS)};
+    const int before = count_fds();
+    for (int i = 0; i < 9; i++) { /* without a file, with a short one, with one that may change */
+        packet.size = sizes[i % 3];
+        send_packet(fd, &packet, 24, &files[i / 6], i >= 3);
+        EXPECT_CALL(0, thrum_pipe_send(c.a, "good", 4));
+        EXPECT_CALL(EBADMSG, thrum_pipe_recv_until(c.b, text, sizeof text, &length, PATIENCE));
+        EXPECT_RECEIVED(c.b, "good");
+        cr_expect_eq(count_fds(), before, "%d", i);
+    }
+    send_packet(fd, &packet, 24, &files[2], 1); /* one that has them */
+    for (int i = 0; i < 2; i++)
+        EXPECT_CALL(EMSGSIZE, thrum_pipe_recv_until(c.b, text, sizeof text, &length, PATIENCE));
+    cr_expect_eq(length, 1000u);
+    cr_expect_eq(count_fds(), before);
+    for (int i = 0; i < 3; i++)
+        close(files[i]);
+    part(c);
+}
+
+static int send_beyond_the_limit(void *arg)
+{
+    const struct rlimit little = {4096, 4096};
+    const struct couple *c = arg;
+    static char much[200000];
+    signal(SIGXFSZ, SIG_DFL);
+    if (setrlimit(RLIMIT_FSIZE, &little) != 0)
+        return 1;
+    return thrum_pipe_send(c->a, much, sizeof much) == ENOMEM &&
+                   thrum_pipe_send(c->a, much, 1000) == 0
+               ? 0
+               : 2;
+}
+
+/* What does not fit into a packet is in a file, which may be too large for the process. */
+Test(pipe, a_limit_of_files_is_an_error)
+{
+    struct couple c = couple();
+    char text[1000];
+    size_t size = 0;
+    cr_expect_eq(child_run(send_beyond_the_limit, &c), 0);
+    EXPECT_CALL(0, thrum_pipe_tryrecv(c.b, text, sizeof text, &size));
+    cr_expect_eq(size, 1000u);
     part(c);
 }
 

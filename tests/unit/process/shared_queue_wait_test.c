@@ -429,6 +429,42 @@ WAIT_TEST(a_coroutine_waits_for_a_stopped_process_without_its_thread)
     cr_expect_eq(thrum_shared_queue_size(q), 2);
 }
 
+static int close_it(void *arg, void **result)
+{
+    struct crowd *crowd = arg;
+    (void)result;
+    crowd->waiting++;
+    return thrum_shared_queue_close(q);
+}
+
+/* The close has the one end of the queue, and waits for the other; both are coroutines of one thread. */
+static int get_beside_a_close(void *arg, void **result)
+{
+    struct crowd *crowd = arg;
+    thrum_coro_t *closer = NULL;
+    uint32_t number = 0;
+    (void)result;
+    if (thrum_go(&closer, close_it, crowd) != 0)
+        return ERROR;
+    while (crowd->waiting != 1)
+        thrum_yield();
+    EXPECT_CALL(ETIMEDOUT, get_number(q, &number, SOON));
+    EXPECT_CALL(EAGAIN, thrum_shared_queue_tryget(q, NULL, 0, NULL));
+    kill(crowd->feeder, SIGCONT);
+    EXPECT_CALL(ESHUTDOWN, get_number(q, &number, THRUM_FOREVER));
+    const int err = thrum_coro_join(closer, NULL);
+    thrum_coro_release(closer);
+    return err;
+}
+
+WAIT_TEST(a_coroutine_waits_for_another_of_its_thread_that_is_at_the_door)
+{
+    struct crowd crowd = {.feeder = victim_start(stop_inside, q->put_guard)};
+    victim_await_stop(crowd.feeder);
+    EXPECT_CALL(0, thrum_run(get_beside_a_close, &crowd, NULL));
+    cr_expect_eq(victim_end(crowd.feeder), 0);
+}
+
 /* --- stopped at a point in the middle ------------------------------------------------------------- */
 
 static int put_stopped(void *arg)

@@ -105,6 +105,45 @@ Test(shared_wait, a_great_number_is_added_whole_where_somebody_slept)
     cr_expect_eq(thrum_shared_sem_value(&s->sem), 123456789);
 }
 
+struct release {
+    thrum_shared_sem_t sem;
+    unsigned n;
+    uint32_t ready;
+};
+
+static int release_and_stop(void *arg)
+{
+    struct release *r = arg;
+    thi_stop_arm("far: between two steps of an addition");
+    return thrum_shared_sem_release_n(&r->sem, r->n);
+}
+
+static int release_beside(void *arg)
+{
+    struct release *r = arg;
+    thi_store_release(&r->ready, 1u);
+    return thrum_shared_sem_release_n(&r->sem, r->n);
+}
+
+/* Which takes more than one step where somebody slept. */
+Test(shared_wait, two_great_numbers_are_not_more_than_there_is_room_for)
+{
+    struct release *r = victim_memory(sizeof *r);
+    r->n = THRUM_SHARED_SEM_MAX / 4 * 3 - 1;
+    cr_assert_eq(thrum_shared_sem_init(&r->sem, 0, 0), 0);
+    EXPECT_CALL(ETIMEDOUT, thrum_shared_sem_acquire_until(&r->sem, SOON));
+    const pid_t a = victim_start(release_and_stop, r);
+    victim_await_stop(a);
+    EXPECT_CALL(0, thrum_shared_sem_release(&r->sem));
+    const pid_t b = victim_start(release_beside, r);
+    await_word(&r->ready, 1);
+    thi_nap(20000); /* so that it has come to where it has to wait, mostly */
+    kill(a, SIGCONT);
+    cr_expect_eq(victim_end(a), 0);
+    cr_expect_eq(victim_end(b), EOVERFLOW);
+    cr_expect_eq(thrum_shared_sem_value(&r->sem), r->n + 1);
+}
+
 Test(shared_wait, a_bounded_one_is_bounded)
 {
     struct scene *s = make();
@@ -361,27 +400,6 @@ Test(shared_wait, a_deadline_breaks_a_barrier_and_reset_mends_it)
     }
 }
 
-static int hold_the_guard(void *arg)
-{
-    struct scene *s = arg;
-    thi_guard_t *guard = (void *)&s->barrier;
-    if (thi_guard_lock(guard, THRUM_FOREVER) != 0)
-        return 1;
-    raise(SIGSTOP);
-    return thi_guard_unlock(guard);
-}
-
-Test(shared_wait, who_is_stopped_in_a_barrier_keeps_nobody_from_a_deadline)
-{
-    struct scene *s = make();
-    const pid_t pid = victim_start(hold_the_guard, s);
-    victim_await_stop(pid);
-    EXPECT_CALL(ETIMEDOUT, thrum_shared_barrier_wait_until(&s->barrier, NULL, SOON));
-    cr_expect(!thrum_shared_barrier_broken(&s->barrier)); /* it had not arrived */
-    kill(pid, SIGCONT);
-    cr_expect_eq(victim_end(pid), 0);
-}
-
 /* --- coroutines -------------------------------------------------------------------------------- */
 
 struct coroutines {
@@ -463,4 +481,57 @@ Test(shared_wait, waits_of_coroutines_are_cancelled)
     c.fn = wait_cond;
     cr_expect_eq(thrum_run(cancel_others, &c, NULL), 0);
     EXPECT_CALL(0, thrum_shared_mutex_lock(&c.scene->mutex));
+}
+
+/* As soon as it sleeps, so that its helper has not even seen what for; or a little later, when it is about to sleep. */
+static int cancel_sleepers(void *arg, void **result)
+{
+    struct coroutines *c = arg;
+    thrum_coro_t *co = NULL;
+    (void)result;
+    for (int i = 0; i < 300; i++) {
+        if (thrum_go(&co, one, arg) != 0)
+            return 1;
+        while (thi_load_relaxed(&c->scene->ready) != (uint32_t)i + 1)
+            thrum_yield();
+        for (int j = 0; j < i; j++)
+            thrum_yield();
+        thrum_coro_cancel(co);
+        const int err = thrum_coro_join(co, NULL);
+        thrum_coro_release(co);
+        if (err != ECANCELED)
+            return 2;
+    }
+    return 0;
+}
+
+Test(shared_wait, nobody_goes_on_sleeping_for_a_coroutine_that_was_cancelled)
+{
+    struct coroutines c = {make(), acquire};
+    size_t all = 0;
+    cr_expect_eq(thrum_run(cancel_sleepers, &c, NULL), 0);
+    while (thi_shared_helpers(&all) != all)
+        sched_yield();
+    cr_expect_gt(all, 0);
+}
+
+static int cancel_at_once(void *arg, void **result)
+{
+    thrum_coro_t *co = NULL;
+    (void)result;
+    if (thrum_go(&co, one, arg) != 0)
+        return 1;
+    thrum_coro_cancel(co);
+    const int err = thrum_coro_join(co, NULL);
+    thrum_coro_release(co);
+    return err == ECANCELED ? 0 : 2;
+}
+
+Test(shared_wait, nobody_is_asked_to_sleep_for_a_coroutine_that_is_cancelled)
+{
+    struct coroutines c = {make(), acquire};
+    size_t all = 0;
+    cr_expect_eq(thrum_run(cancel_at_once, &c, NULL), 0);
+    (void)thi_shared_helpers(&all);
+    cr_expect_eq(all, 0);
 }

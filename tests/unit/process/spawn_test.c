@@ -2,11 +2,18 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "os/os.h"
+#include "support/child.h"
 
 /* The start method spawn. A fresh execution of this program calls begin before the framework's main does. */
 TestSuite(process_spawn, .timeout = 60);
+
+#define NOT_FOR_IT 90 /* begin has returned, although there are its arguments */
 
 struct order {
     int told; /* a descriptor */
@@ -104,6 +111,8 @@ __attribute__((constructor)) static void first_in_main(int argc, char **argv)
         thrum_process_register("count_descriptors", count_descriptors) != 0)
         abort();
     thrum_process_begin(argc, argv);
+    if (argc > 1 && strncmp(argv[1], "--thrum-process=", 16) == 0)
+        _exit(NOT_FOR_IT);
 }
 
 static thrum_process_config_t spawn_config(const void *bytes, size_t size)
@@ -255,6 +264,189 @@ Test(process_spawn, a_function_that_is_registered_here_only_is_not_found)
     close(before);
     close(null);
     cr_expect_eq(code, 127);
+}
+
+/* --- letters that nobody of the library has written ----------------------------------------------------- */
+
+enum { ALL_SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
+
+/* As the library writes one, to be spoilt: it would run tell_memory, which returns 1. */
+struct forged {
+    int32_t gate;
+    int32_t dies_with_parent;
+    uint64_t bytes;
+    uint64_t function;
+    uint64_t name;
+    uint64_t parent_name;
+    int64_t parent_pid;
+    uint32_t has_bytes;
+    uint32_t daemon;
+    char text[32];
+};
+
+static struct forged forged(int gate)
+{
+    return (struct forged){.gate = gate,
+                           .function = 12,
+                           .name = 3,
+                           .parent_name = 4,
+                           .parent_pid = getpid(),
+                           .text = "tell_memory\0me\0you"};
+}
+#define FORGED_SIZE (offsetof(struct forged, text) + 12 + 3 + 4)
+
+static int letter_of(const struct forged *forged, size_t size, int seals)
+{
+    const int fd = memfd_create("test", MFD_ALLOW_SEALING);
+    if (fd < 0 || write(fd, forged, size) != (ssize_t)size || lseek(fd, 0, SEEK_SET) != 0 ||
+        fcntl(fd, F_ADD_SEALS, seals) != 0)
+        abort();
+    return fd;
+}
+
+/* A gate that is open already. */
+static int open_gate(void)
+{
+    int ends[2];
+    if (pipe(ends) != 0 || write(ends[1], "\1", 1) != 1)
+        abort();
+    close(ends[1]);
+    return ends[0];
+}
+
+/* What an execution of `program` says that is handed that letter; gives it back. */
+static int deliver(const char *program, uid_t user, int letter)
+{
+    char argument[32];
+    char *argv[] = {argument, argument, NULL};
+    int status = 0;
+    snprintf(argument, sizeof argument, "--thrum-process=%d", letter);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        alarm(CHILD_SECONDS);
+        if (setuid(user) == 0)
+            execv(program, argv);
+        _exit(91);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    close(letter);
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int deliver_here(int letter)
+{
+    return deliver("/proc/self/exe", getuid(), letter);
+}
+
+static bool is_refused(int code)
+{
+    return code == 255 || code == 127;
+}
+
+Test(process_spawn, a_letter_is_a_file_that_cannot_change_and_a_gate_a_pipe)
+{
+    int gate = open_gate();
+    struct forged letter = forged(gate);
+    cr_expect_eq(deliver_here(letter_of(&letter, FORGED_SIZE, ALL_SEALS)), 1, "as it should be");
+    close(gate);
+    for (int seal = F_SEAL_SHRINK; seal <= F_SEAL_WRITE; seal <<= 1) {
+        gate = open_gate();
+        letter = forged(gate);
+        cr_expect(is_refused(deliver_here(letter_of(&letter, FORGED_SIZE, ALL_SEALS & ~seal))));
+        close(gate);
+    }
+    FILE *file = tmpfile();
+    cr_assert_not_null(file);
+    const int fd = dup(fileno(file));
+    gate = open_gate();
+    letter = forged(gate);
+    cr_expect_eq(write(fd, &letter, FORGED_SIZE), (ssize_t)FORGED_SIZE);
+    cr_expect_eq(lseek(fd, 0, SEEK_SET), 0);
+    cr_expect(is_refused(deliver_here(fd)), "another file");
+    close(gate);
+    gate = fileno(file); /* whose first byte would let it in */
+    cr_expect(pwrite(gate, "\1", 1, 0) == 1 && lseek(gate, 0, SEEK_SET) == 0);
+    letter = forged(gate);
+    cr_expect(is_refused(deliver_here(letter_of(&letter, FORGED_SIZE, ALL_SEALS))));
+    letter = forged(-1);
+    cr_expect(is_refused(deliver_here(letter_of(&letter, FORGED_SIZE, ALL_SEALS))));
+    fclose(file);
+}
+
+Test(process_spawn, a_letter_has_the_lengths_that_it_says)
+{
+    for (int i = 0; i < 10; i++) {
+        const int gate = open_gate();
+        struct forged letter = forged(gate);
+        size_t size = FORGED_SIZE;
+        if (i == 0)
+            letter.bytes = UINT64_C(1) << 40;
+        else if (i == 1)
+            letter.bytes = UINT64_MAX - 3; /* comes out right, modulo 2^64 */
+        else if (i == 2)
+            letter.function = UINT64_MAX - 6;
+        else if (i == 3)
+            letter.function--; /* no zero at its end */
+        else if (i == 4)
+            letter.parent_name--; /* something behind it */
+        else if (i == 5)
+            size--;
+        else if (i == 6)
+            letter.name = 0, letter.parent_name = 7;
+        else if (i == 7)
+            letter.parent_name = 0, letter.name = 7;
+        else if (i == 8)
+            size = offsetof(struct forged, text);
+        else
+            size = 12;
+        if (i == 1)
+            letter.name += 4;
+        cr_expect(is_refused(deliver_here(letter_of(&letter, size, ALL_SEALS))), "%d", i);
+        close(gate);
+    }
+}
+
+/* Of a program with privileges the user writes the arguments, and everything else. */
+Test(process_spawn, a_program_with_privileges_reads_no_letter)
+{
+    char copy[] = "/tmp/thrum-spawn-XXXXXX";
+    char buffer[65536];
+    struct statvfs about;
+    ssize_t n = 0;
+    if (geteuid() != 0 || statvfs("/tmp", &about) != 0 ||
+        (about.f_flag & (ST_NOSUID | ST_NOEXEC)) != 0)
+        cr_skip_test("there can be no such program");
+    const int to = mkstemp(copy);
+    const int from = open("/proc/self/exe", O_RDONLY);
+    cr_assert(to >= 0 && from >= 0);
+    while ((n = read(from, buffer, sizeof buffer)) > 0)
+        cr_assert_eq(write(to, buffer, (size_t)n), n);
+    cr_assert_eq(fchmod(to, 04755), 0);
+    close(to);
+    close(from);
+    const int gate = open_gate();
+    const struct forged letter = forged(gate);
+    const int code = deliver(copy, 65534, letter_of(&letter, FORGED_SIZE, ALL_SEALS));
+    unlink(copy);
+    close(gate);
+    cr_expect_eq(code, NOT_FOR_IT, "%d", code);
+}
+
+static int spawn_beyond_the_limit(void *arg)
+{
+    const struct rlimit little = {4096, 4096};
+    static char much[8192];
+    const thrum_process_config_t config = spawn_config(much, sizeof much);
+    signal(SIGXFSZ, SIG_DFL);
+    (void)arg;
+    if (setrlimit(RLIMIT_FSIZE, &little) != 0)
+        return 1;
+    return thrum_process_spawn(NULL, tell_memory, NULL, &config) == ENOMEM ? 0 : 2;
+}
+
+Test(process_spawn, a_limit_of_files_is_an_error)
+{
+    cr_expect_eq(child_run(spawn_beyond_the_limit, NULL), 0);
 }
 
 Test(process_spawn, other_arguments_are_the_programs)

@@ -1,3 +1,5 @@
+#include <sys/resource.h>
+
 #include "process/programs.h"
 
 TestSuite(subprocess, .timeout = 60);
@@ -115,6 +117,16 @@ Test(subprocess, is_a_case_of_select)
     EXPECT_CALL(0, thrum_select(cases, 1, PATIENCE, &chosen));
     EXPECT_CALL(0, thrum_subprocess_poll(p, &code));
     cr_expect(chosen == 0 && code == 4);
+    thrum_subprocess_release(p);
+}
+
+Test(subprocess, a_line_of_the_shell_may_begin_like_an_option)
+{
+    int code = 0;
+    thrum_subprocess_config_t config = piped();
+    thrum_subprocess_t *p = shell("-x 2>/dev/null; exit 7", &config);
+    EXPECT_CALL(0, thrum_subprocess_wait(p, &code));
+    cr_expect_eq(code, 7);
     thrum_subprocess_release(p);
 }
 
@@ -432,6 +444,45 @@ Test(subprocess, descriptors_are_passed_to_any_number)
         close(places[i][0]);
 }
 
+/* With so many places there is no number above all of them, and some of those below are places, too. */
+Test(subprocess, descriptors_are_passed_to_the_last_number_there_is)
+{
+    struct rlimit limit;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 256;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    const int fd = file_with("text\n");
+    cr_assert(dup2(fd, 255) == 255 && dup2(fd, 200) == 200);
+    thrum_descriptor_t pass[] = {{255, 200}, {200, 255}, {fd, 3}, {fd, 4}, {fd, 5}};
+    thrum_subprocess_config_t config = piped();
+    config.pass = pass;
+    config.pass_count = sizeof pass / sizeof *pass;
+    EXPECT_HEARD("text\n",
+                 "cat /proc/self/fd/200 && test -e /proc/$$/fd/255 && test -e /proc/$$/fd/5",
+                 &config);
+    pass[4].as = 256; /* there is no such number */
+    fail_to_spawn(EBADF, "true", &config);
+    pass[4].as = INT_MAX;
+    fail_to_spawn(EBADF, "true", &config);
+    /* Each of the two is lifted out of the other's way, which takes two free numbers. */
+    int taken[256];
+    int count = 0;
+    config = (thrum_subprocess_config_t)THRUM_SUBPROCESS_CONFIG_INIT;
+    config.pass = pass;
+    config.pass_count = 2;
+    while (count < 256 && (taken[count] = dup(fd)) >= 0)
+        count++;
+    close(taken[--count]);
+    EXPECT_CALL(EMFILE, thrum_subprocess_spawn(NULL, true_argv, &config));
+    close(taken[--count]);
+    EXPECT_CALL(0, thrum_subprocess_spawn(NULL, true_argv, &config));
+    while (count > 0)
+        close(taken[--count]);
+    close(200);
+    close(255);
+    close(fd);
+}
+
 static void inherit_none(void)
 {
     static const int numbers[] = {3, 9, 64, 333};
@@ -590,6 +641,8 @@ static void kill_a_family(void)
     int code = 0;
     EXPECT_CALL(0, thrum_subprocess_wait(p, &code));
     cr_expect_eq(code, -SIGKILL);
+    EXPECT_CALL(EINVAL, thrum_subprocess_signal(p, 1000)); /* no signal as before */
+    EXPECT_CALL(EINVAL, thrum_subprocess_signal(p, -1));
     thrum_subprocess_release(p);
 }
 

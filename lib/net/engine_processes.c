@@ -1,0 +1,136 @@
+/*
+ * A process for each connection. The parent keeps its copy of the descriptor as long as the process runs: so it can
+ * shut down an idle one, and ends what a crash leaves open. A loop waits for the ends of processes, in a coroutine
+ * each.
+ */
+#include <thrum/event.h>
+#include <thrum/io.h>
+
+#include "net/server.h"
+
+#include "os/os.h"
+
+struct nursery {
+    thrum_loop_t *loop;
+    thrum_thread_t *thread;
+    thrum_event_t closes;
+};
+
+/* ------------------------------------------------------------------------------------------------
+ * In the child
+ */
+
+/* What the parent had open for others. */
+static void close_others(thrum_server_t *server, const thrum_conn_t *own)
+{
+    for (uint32_t i = 0; i < server->limit; i++) {
+        const thrum_conn_t *c = server->conns[i];
+        if (c != NULL && c != own && c->datagram == NULL)
+            thi_fd_close(c->fd);
+    }
+    if (own->datagram == NULL) {
+        thi_fd_close(server->listener);
+        server->listener = -1;
+    }
+}
+
+static int serve_in_process(void *arg, void **result)
+{
+    thrum_conn_t *c = arg;
+    thrum_server_t *server = c->server;
+    (void)result;
+    close_others(server, c);
+    if (server->config.stop_on_sigterm)
+        thi_terminate_let();
+    const int err = thi_server_inherit(server, 0, 0);
+    if (err == 0)
+        thi_conn_serve_alone(c);
+    return err;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * In the parent
+ */
+
+static int await_end(void *arg, void **result)
+{
+    thrum_conn_t *c = arg;
+    thrum_server_t *server = c->server;
+    (void)result;
+    while (thrum_process_join(c->process, NULL) == ENOMEM)
+        (void)thrum_sleep(THRUM_MS(10)); /* no memory, or descriptor, to wait with */
+    thrum_process_release(c->process);
+    thi_fetch_sub_relaxed(&server->tally->processes, 1u);
+    thi_server_heed(server);
+    thi_conn_process_ended(c);
+    return 0;
+}
+
+static int serve(thrum_conn_t *c)
+{
+    thrum_server_t *server = c->server;
+    struct nursery *nursery = server->own;
+    const thrum_process_config_t config = {.name = server->config.name, .daemon = true};
+    /* Under the lock: the child finds the table whole. */
+    thrum_mutex_lock(&server->lock);
+    const int err = thrum_process_spawn(&c->process, serve_in_process, c, &config);
+    if (err == 0 && server->hurries)
+        (void)thrum_process_kill(c->process);
+    thrum_mutex_unlock(&server->lock);
+    if (err != 0)
+        return err;
+    thi_fetch_add_relaxed(&server->tally->processes, 1u);
+    if (thrum_loop_go(nursery->loop, NULL, await_end, c, NULL) != 0)
+        await_end(c, NULL); /* here, then, and nobody else is served meanwhile */
+    return 0;
+}
+
+static int keep_open(void *arg, void **result)
+{
+    struct nursery *nursery = arg;
+    (void)result;
+    return thrum_event_wait(&nursery->closes);
+}
+
+static int run_loop(void *arg, void **result)
+{
+    thrum_loop_t *loop = ((struct nursery *)arg)->loop;
+    (void)result;
+    const int err = thrum_loop_run(loop);
+    thrum_loop_destroy(loop); /* its thread's */
+    return err;
+}
+
+static void end(thrum_server_t *server)
+{
+    struct nursery *nursery = server->own;
+    if (nursery == NULL)
+        return;
+    thrum_event_set(&nursery->closes);
+    if (nursery->thread != NULL) {
+        (void)thrum_thread_join(nursery->thread, NULL);
+        thrum_thread_release(nursery->thread);
+    } else {
+        thrum_loop_destroy(nursery->loop); /* it never ran */
+    }
+    thi_free(nursery, sizeof *nursery);
+    server->own = NULL;
+}
+
+static int begin(thrum_server_t *server)
+{
+    const thrum_thread_config_t config = {.name = server->config.name, .daemon = true};
+    struct nursery *nursery = thi_alloc(sizeof *nursery);
+    if (nursery == NULL)
+        return ENOMEM;
+    server->own = nursery;
+    int err = thrum_loop_create(&nursery->loop, NULL);
+    if (err == 0)
+        err = thrum_loop_go(nursery->loop, NULL, keep_open, nursery, NULL);
+    if (err == 0)
+        err = thrum_thread_spawn(&nursery->thread, run_loop, nursery, &config);
+    return err;
+}
+
+const thi_engine_t thi_engine_processes = {
+    .begin = begin, .serve = serve, .end = end, .blocks = true};
