@@ -403,15 +403,11 @@ int thi_fd_close(int fd);
 /* As write and writev, without SIGPIPE. */
 ssize_t thi_fd_write_quietly(int fd, const struct iovec *iov, int count);
 
-/* Of sockets, whatever their mode: they do not wait, and raise no SIGPIPE. How many bytes, or an error, negative;
- * EAGAIN: not now. */
+/* Of sockets, whatever their mode, without a wait and SIGPIPE: how many bytes, or an error, negative. */
 ssize_t thi_socket_recv(int fd, void *buf, size_t size);
 ssize_t thi_socket_send(int fd, const void *data, size_t size);
 ssize_t thi_socket_sendv(int fd, const struct iovec *iov, int count);
-
-/* Whether less than was asked for means, for a socket, that there was no more, but for THI_POLL_ODD: of what
- * passes descriptors and the like it does not. */
-bool thi_socket_measures(int fd);
+bool thi_socket_measures(int fd); /* a short read means, but for THI_POLL_ODD: no more */
 
 /* For reading nothing and writing nowhere; close-on-exec. */
 int thi_null_open(int *fd);
@@ -460,9 +456,8 @@ int thi_poller_arm(int poller, int fd, unsigned events, bool keep);
 /* Waits until something is ready, or the deadline: how many were stored. */
 size_t thi_poller_wait(int poller, thi_polled_t *polled, size_t n, thrum_time_t deadline);
 
-/* A descriptor is watched: the poller tells, with the tag (not 0), of what is ready now and of whatever becomes
- * ready, until it is forgotten, or closed by all that have it: forked children, too. Called again it tells anew,
- * also of other directions. */
+/* The poller tells, with the tag (not 0), of what is ready now and of whatever becomes ready, until it is forgotten,
+ * or closed by all that have it: forked children, too. Called again it tells anew, also of other directions. */
 int thi_poller_watch(int poller, int fd, unsigned events, uint32_t tag);
 void thi_poller_forget(int poller, int fd);
 

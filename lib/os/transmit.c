@@ -97,6 +97,7 @@ ssize_t thi_socket_sendv(int fd, const struct iovec *iov, int count)
     return outcome(n, saved);
 }
 
+/* Others may be cut short by what comes with the bytes: descriptors, for one. */
 bool thi_socket_measures(int fd)
 {
 #if defined(SO_PROTOCOL)
