@@ -403,12 +403,6 @@ int thi_fd_close(int fd);
 /* As write and writev, without SIGPIPE. */
 ssize_t thi_fd_write_quietly(int fd, const struct iovec *iov, int count);
 
-/* Of sockets, whatever their mode, without a wait and SIGPIPE: how many bytes, or an error, negative. */
-ssize_t thi_socket_recv(int fd, void *buf, size_t size);
-ssize_t thi_socket_send(int fd, const void *data, size_t size);
-ssize_t thi_socket_sendv(int fd, const struct iovec *iov, int count);
-bool thi_socket_measures(int fd); /* a short read means, but for THI_POLL_ODD: no more */
-
 /* For reading nothing and writing nowhere; close-on-exec. */
 int thi_null_open(int *fd);
 
@@ -455,11 +449,6 @@ int thi_poller_arm(int poller, int fd, unsigned events, bool keep);
 
 /* Waits until something is ready, or the deadline: how many were stored. */
 size_t thi_poller_wait(int poller, thi_polled_t *polled, size_t n, thrum_time_t deadline);
-
-/* The poller tells, with the tag (not 0), of what is ready now and of whatever becomes ready, until it is forgotten,
- * or closed by all that have it: forked children, too. Called again it tells anew, also of other directions. */
-int thi_poller_watch(int poller, int fd, unsigned events, uint32_t tag);
-void thi_poller_forget(int poller, int fd);
 
 /* An alarm: a descriptor that is readable from the deadline on (THRUM_FOREVER: never). */
 int thi_alarm_open(int *fd);
@@ -601,5 +590,6 @@ static inline bool thi_single_threaded(void)
 #endif
 
 #include "os/fault.h"
+#include "os/transmit.h"
 
 #endif /* THI_OS_H */
