@@ -238,12 +238,14 @@ void thi_slots_of_the_dead(thi_tally_t *tally, uint32_t first, uint32_t limit, b
 
 void thi_conns_wake_idle(thrum_server_t *server)
 {
+    const int saved = errno;
     thi_fence_full(); /* I2 */
     for (uint32_t i = 0; i < server->limit; i++) {
         const thrum_conn_t *c = server->conns[i];
         if (c != NULL && c->datagram == NULL && thi_load_relaxed(&c->slot->state) == THI_SLOT_IDLE)
             (void)shutdown(c->fd, SHUT_RD);
     }
+    errno = saved;
 }
 
 static void cancel(thrum_conn_t *c, bool blocks)
@@ -262,9 +264,11 @@ static void cancel(thrum_conn_t *c, bool blocks)
 
 void thi_conns_cancel(thrum_server_t *server)
 {
+    const int saved = errno;
     for (uint32_t i = 0; i < server->limit; i++) {
         thrum_conn_t *c = server->conns[i];
         if (c != NULL)
             cancel(c, server->engine->blocks);
     }
+    errno = saved;
 }
