@@ -463,7 +463,6 @@ void thi_signal_close(int fd);
 /* --- SIGTERM, for the calling thread; the descriptor is readable when one has come: taken takes it. open returns 0,
  * EMFILE, ENFILE, ENOMEM, ENOTSUP. */
 void thi_terminate_block(void);
-void thi_terminate_let(void);
 int thi_terminate_open(int *fd);
 bool thi_terminate_taken(int fd);
 

@@ -63,37 +63,3 @@ int thi_fd_duplicate(int fd, int *copy)
     errno = saved;
     return err;
 }
-
-#if defined(__linux__)
-#include <sys/sendfile.h>
-
-ssize_t thi_fd_sendfile(int socket, int file, int64_t *offset, size_t size)
-{
-    const int saved = errno;
-    const int cancel = thi_cancel_off();
-    off_t from = (off_t)*offset;
-    ssize_t n = 0;
-    do
-        n = sendfile(socket, file, &from, size);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        n = -(ssize_t)errno;
-    *offset = from;
-    thi_cancel_restore(cancel);
-    errno = saved;
-    return n;
-}
-#else
-ssize_t thi_fd_sendfile(int socket, int file, int64_t *offset, size_t size)
-{
-    char data[16384];
-    const ssize_t n = pread(file, data, size < sizeof data ? size : sizeof data, (off_t)*offset);
-    if (n <= 0)
-        return n < 0 ? -(ssize_t)errno : 0;
-    const ssize_t sent = send(socket, data, (size_t)n, MSG_DONTWAIT);
-    if (sent < 0)
-        return -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
-    *offset += sent;
-    return sent;
-}
-#endif
