@@ -68,6 +68,18 @@ static void end_wait_for_good(thrum_loop_t *loop, wait_t **place)
         wait->err = ECANCELED;
 }
 
+bool thi_stream_is_here(const thi_stream_t *stream)
+{
+    const thi_stage_t *stage = thi_stage;
+    return THI_LIKELY(stage != NULL && stage->loop != NULL) && stage->loop == stream->loop &&
+           stage->current != &stage->self;
+}
+
+thrum_time_t thi_stream_clock(const thi_stream_t *stream)
+{
+    return stream->loop != NULL ? stream->loop->looked : 0;
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Opening and closing
  */

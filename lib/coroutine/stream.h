@@ -22,7 +22,9 @@
  *
  * Deadlines are meant to be renewed with every call, and hardly ever to pass (thi_loop_block_lazily).
  */
-#include "coroutine/core.h"
+#include <thrum/loop.h>
+
+#include "base/base.h"
 
 struct iovec;
 struct thi_stream_wait;
@@ -61,12 +63,12 @@ int thi_stream_send(thi_stream_t *stream, const void *data, size_t size, size_t 
 int thi_stream_sendv(thi_stream_t *stream, const struct iovec *iov, int count, size_t *n,
                      thrum_time_t deadline);
 
-/* For deadlines that need not be exact, without a look at the clock: from the loop's last look at it, which is
- * some milliseconds ago at most, or as long as its line has been running. */
-static inline thrum_time_t thi_stream_within(const thi_stream_t *stream, thrum_time_t duration)
-{
-    return stream->loop != NULL ? stream->loop->looked + duration : 0;
-}
+/* Whether the caller is a coroutine that may use it: of its loop. False of one that is not open, too. */
+bool thi_stream_is_here(const thi_stream_t *stream);
+
+/* For deadlines that need not be exact, without a look at the clock: the loop's last look at it, which is some
+ * milliseconds ago at most, or as long as its line has been running. 0: it is not open. */
+thrum_time_t thi_stream_clock(const thi_stream_t *stream);
 
 /* For who calls the system itself (sendfile(2)), and was just told EAGAIN, no other coroutine having run since: waits
  * until it is worth another try. THI_POLL_IN or THI_POLL_OUT. */
