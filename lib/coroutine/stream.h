@@ -16,9 +16,10 @@
  * thrum_io_ calls may still wait, also on other threads.
  *
  * What a call returns: 0; ETIMEDOUT; ECANCELED (the strand is cancelled; it was closed meanwhile, or woken); EINVAL:
- * it would wait, but is no coroutine of that loop; EBADF: it is not open; EOWNERDEAD: it is the parent's, and this
- * is a forked child; errors of the system. What is there is taken whatever the deadline says, and by who is
- * cancelled, too. Who never has to wait lets others of the loop run now and then all the same.
+ * it would wait, but is no coroutine of that loop; EBUSY: it would, but another does; EBADF: it is not open;
+ * EOWNERDEAD: it is the parent's, and this is a forked child; errors of the system. What is there is taken whatever
+ * the deadline says; by who is cancelled, if the poller has told of it. Who never has to wait has the loop look
+ * around now and then all the same, and hears then of a cancellation.
  *
  * Deadlines are meant to be renewed with every call, and hardly ever to pass (thi_loop_block_lazily).
  */
@@ -73,6 +74,9 @@ thrum_time_t thi_stream_clock(const thi_stream_t *stream);
 /* For who calls the system itself (sendfile(2)), and was just told EAGAIN, no other coroutine having run since: waits
  * until it is worth another try. THI_POLL_IN or THI_POLL_OUT. */
 int thi_stream_wait(thi_stream_t *stream, unsigned direction, thrum_time_t deadline);
+
+/* For who calls the system itself, before each call: as a call that need not wait. 0, ECANCELED. */
+int thi_stream_step(thi_stream_t *stream);
 
 /* Whoever waits to read is told ECANCELED, for a graceful stop; it may go on reading. False: nobody does. */
 bool thi_stream_wake(thi_stream_t *stream);

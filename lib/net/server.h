@@ -241,6 +241,7 @@ thrum_time_t thi_wire_clock(const thrum_conn_t *c);
 int thi_wire_read(thrum_conn_t *c, void *buf, size_t size, size_t *n, thrum_time_t deadline);
 int thi_wire_write(thrum_conn_t *c, const struct iovec *pieces, int count, size_t *n,
                    thrum_time_t deadline);
+int thi_wire_step(thrum_conn_t *c); /* before each call of the system that is none of these */
 int thi_wire_await_room(thrum_conn_t *c, thrum_time_t deadline);
 
 /* --- conn_io.c ------------------------------------------------------------------------------------------------ */

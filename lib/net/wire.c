@@ -47,6 +47,11 @@ int thi_wire_write(thrum_conn_t *c, const struct iovec *pieces, int count, size_
                       : thrum_io_writev(c->fd, pieces, count, n, deadline);
 }
 
+int thi_wire_step(thrum_conn_t *c)
+{
+    return thi_stream_is_here(&c->stream) ? thi_stream_step(&c->stream) : 0;
+}
+
 int thi_wire_await_room(thrum_conn_t *c, thrum_time_t deadline)
 {
     return thi_stream_is_here(&c->stream) ? thi_stream_wait(&c->stream, THI_POLL_OUT, deadline)
