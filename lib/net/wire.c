@@ -2,6 +2,7 @@
  * The system's side of a connection. In a loop it is a stream (coroutine/stream.h): told to the poller once, and asked
  * only when there may be something. Elsewhere, and for who is no coroutine of that loop, thrum_io_ calls do the same.
  */
+#include <thrum/cancel.h>
 #include <thrum/io.h>
 
 #include "net/server.h"
@@ -29,11 +30,17 @@ thrum_time_t thi_wire_clock(const thrum_conn_t *c)
     return thi_stream_is_here(&c->stream) ? thi_stream_clock(&c->stream) : thi_clock_coarse();
 }
 
+/* Those calls would not tell who never has to wait. */
+static bool is_cancelled(const thrum_conn_t *c)
+{
+    return thi_load_acquire(&c->scope.thrum_cancelled) != 0 || thrum_cancelled();
+}
+
 int thi_wire_read(thrum_conn_t *c, void *buf, size_t size, size_t *n, thrum_time_t deadline)
 {
-    return THI_LIKELY(thi_stream_is_here(&c->stream))
-               ? thi_stream_recv(&c->stream, buf, size, n, deadline)
-               : thrum_io_read(c->fd, buf, size, n, deadline);
+    if (THI_LIKELY(thi_stream_is_here(&c->stream)))
+        return thi_stream_recv(&c->stream, buf, size, n, deadline);
+    return is_cancelled(c) ? ECANCELED : thrum_io_read(c->fd, buf, size, n, deadline);
 }
 
 int thi_wire_write(thrum_conn_t *c, const struct iovec *pieces, int count, size_t *n,
@@ -43,13 +50,17 @@ int thi_wire_write(thrum_conn_t *c, const struct iovec *pieces, int count, size_
         return count == 1
                    ? thi_stream_send(&c->stream, pieces->iov_base, pieces->iov_len, n, deadline)
                    : thi_stream_sendv(&c->stream, pieces, count, n, deadline);
+    if (is_cancelled(c))
+        return ECANCELED;
     return count == 1 ? thrum_io_write(c->fd, pieces->iov_base, pieces->iov_len, n, deadline)
                       : thrum_io_writev(c->fd, pieces, count, n, deadline);
 }
 
 int thi_wire_step(thrum_conn_t *c)
 {
-    return thi_stream_is_here(&c->stream) ? thi_stream_step(&c->stream) : 0;
+    if (thi_stream_is_here(&c->stream))
+        return thi_stream_step(&c->stream);
+    return is_cancelled(c) ? ECANCELED : 0;
 }
 
 int thi_wire_await_room(thrum_conn_t *c, thrum_time_t deadline)
