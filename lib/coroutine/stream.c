@@ -18,6 +18,7 @@
 #include "coroutine/stream.h"
 
 #include <string.h>
+#include <sys/uio.h>
 
 #include <thrum/io.h>
 
@@ -360,6 +361,19 @@ int thi_stream_recv(thi_stream_t *stream, void *buf, size_t size, size_t *n, thr
     if (got > 0 && (size_t)got < size && stream->measures)
         stream->ready &= (uint8_t)~THI_POLL_IN;
     return conclude(stream, got, err, n);
+}
+
+int thi_stream_trysendv(thi_stream_t *stream, const struct iovec *iov, int count, size_t *n)
+{
+    if (THI_UNLIKELY((stream->ready & THI_POLL_OUT) == 0))
+        return EAGAIN;
+    const int err = get_ready(stream, THI_POLL_OUT, 0);
+    if (THI_UNLIKELY(err != 0))
+        return err;
+    const ssize_t sent = count == 1 ? thi_socket_send(stream->fd, iov->iov_base, iov->iov_len)
+                                    : thi_socket_sendv(stream->fd, iov, count);
+    (void)is_to_wait(stream, THI_POLL_OUT, sent, 0);
+    return conclude(stream, sent, 0, n);
 }
 
 int thi_stream_send(thi_stream_t *stream, const void *data, size_t size, size_t *n,

@@ -64,11 +64,14 @@ int thi_stream_send(thi_stream_t *stream, const void *data, size_t size, size_t 
 int thi_stream_sendv(thi_stream_t *stream, const struct iovec *iov, int count, size_t *n,
                      thrum_time_t deadline);
 
+/* The same without a wait. EAGAIN: not now. */
+int thi_stream_trysendv(thi_stream_t *stream, const struct iovec *iov, int count, size_t *n);
+
 /* Whether the caller is a coroutine that may use it: of its loop. False of one that is not open, too. */
 bool thi_stream_is_here(const thi_stream_t *stream);
 
-/* For deadlines that need not be exact, without a look at the clock: the loop's last look at it, which is some
- * milliseconds ago at most, or as long as its line has been running. 0: it is not open. */
+/* The loop's last look at the clock, some milliseconds ago or as long as its line has been running: good for telling
+ * that a deadline has passed, and not for making one. 0: it is not open. */
 thrum_time_t thi_stream_clock(const thi_stream_t *stream);
 
 /* For who calls the system itself (sendfile(2)), and was just told EAGAIN, no other coroutine having run since: waits

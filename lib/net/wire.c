@@ -25,9 +25,16 @@ void thi_wire_close(thrum_conn_t *c)
         (void)thrum_io_close(c->fd);
 }
 
-thrum_time_t thi_wire_clock(const thrum_conn_t *c)
+/* Its own coroutine, or another of that loop. */
+static inline bool is_here(const thrum_conn_t *c)
 {
-    return thi_stream_is_here(&c->stream) ? thi_stream_clock(&c->stream) : thi_clock_coarse();
+    return THI_LIKELY(c->stream.loop != NULL && thi_current.strand == c->strand) ||
+           thi_stream_is_here(&c->stream);
+}
+
+bool thi_wire_is_past(const thrum_conn_t *c, thrum_time_t deadline)
+{
+    return (is_here(c) ? thi_stream_clock(&c->stream) : thi_clock_coarse()) >= deadline;
 }
 
 /* Those calls would not tell who never has to wait. */
@@ -38,7 +45,7 @@ static bool is_cancelled(const thrum_conn_t *c)
 
 int thi_wire_read(thrum_conn_t *c, void *buf, size_t size, size_t *n, thrum_time_t deadline)
 {
-    if (THI_LIKELY(thi_stream_is_here(&c->stream)))
+    if (THI_LIKELY(is_here(c)))
         return thi_stream_recv(&c->stream, buf, size, n, deadline);
     return is_cancelled(c) ? ECANCELED : thrum_io_read(c->fd, buf, size, n, deadline);
 }
@@ -46,7 +53,7 @@ int thi_wire_read(thrum_conn_t *c, void *buf, size_t size, size_t *n, thrum_time
 int thi_wire_write(thrum_conn_t *c, const struct iovec *pieces, int count, size_t *n,
                    thrum_time_t deadline)
 {
-    if (THI_LIKELY(thi_stream_is_here(&c->stream)))
+    if (THI_LIKELY(is_here(c)))
         return count == 1
                    ? thi_stream_send(&c->stream, pieces->iov_base, pieces->iov_len, n, deadline)
                    : thi_stream_sendv(&c->stream, pieces, count, n, deadline);
@@ -56,15 +63,20 @@ int thi_wire_write(thrum_conn_t *c, const struct iovec *pieces, int count, size_
                       : thrum_io_writev(c->fd, pieces, count, n, deadline);
 }
 
+int thi_wire_try(thrum_conn_t *c, const struct iovec *pieces, int count, size_t *n)
+{
+    return THI_LIKELY(is_here(c)) ? thi_stream_trysendv(&c->stream, pieces, count, n) : EAGAIN;
+}
+
 int thi_wire_step(thrum_conn_t *c)
 {
-    if (thi_stream_is_here(&c->stream))
+    if (is_here(c))
         return thi_stream_step(&c->stream);
     return is_cancelled(c) ? ECANCELED : 0;
 }
 
 int thi_wire_await_room(thrum_conn_t *c, thrum_time_t deadline)
 {
-    return thi_stream_is_here(&c->stream) ? thi_stream_wait(&c->stream, THI_POLL_OUT, deadline)
-                                          : thrum_io_wait(c->fd, THRUM_IO_OUT, deadline);
+    return is_here(c) ? thi_stream_wait(&c->stream, THI_POLL_OUT, deadline)
+                      : thrum_io_wait(c->fd, THRUM_IO_OUT, deadline);
 }
