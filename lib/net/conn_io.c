@@ -185,6 +185,12 @@ void thi_conn_took(thrum_conn_t *c, size_t n)
     c->request_size += n;
 }
 
+void thi_conn_hold(thrum_conn_t *c)
+{
+    begin_request(c);
+    c->request = in(c->read_timeout);
+}
+
 void thrum_conn_next(thrum_conn_t *c)
 {
     c->in_request = false;

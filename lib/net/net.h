@@ -27,6 +27,10 @@ int thi_frame_put(const thi_sink_t *sink, const thrum_frame_config_t *config,
                   const thrum_pair_t *pairs, size_t n_pairs, const struct iovec *pieces,
                   size_t n_pieces);
 
+/* The same up to the body, which is to follow and is `size` bytes long. */
+int thi_frame_put_front(const thi_sink_t *sink, const thrum_frame_config_t *config,
+                        const thrum_pair_t *pairs, size_t n_pairs, uint64_t size);
+
 /* Frames as configured, with the defaults filled in. False: no such frames. */
 bool thi_frame_config(thrum_frame_config_t *full, const thrum_frame_config_t *config);
 

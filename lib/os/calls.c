@@ -75,7 +75,7 @@ static bool is_pending(void)
     return sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
 }
 
-static ssize_t write_blocked(int fd, const struct iovec *iov, int count)
+ssize_t thi_quietly(ssize_t (*call)(void *arg), void *arg)
 {
     const struct timespec no_time = {0, 0};
     sigset_t sigpipe;
@@ -84,7 +84,7 @@ static ssize_t write_blocked(int fd, const struct iovec *iov, int count)
     sigaddset(&sigpipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
     const bool pending = is_pending();
-    const ssize_t n = thi_fd_writev(fd, iov, count);
+    const ssize_t n = call(arg);
     const int err = errno;
     if (n < 0 && err == EPIPE && !pending) {
         while (sigtimedwait(&sigpipe, NULL, &no_time) < 0 && errno == EINTR)
@@ -93,6 +93,24 @@ static ssize_t write_blocked(int fd, const struct iovec *iov, int count)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = err;
     return n;
+}
+
+struct vector {
+    int fd;
+    const struct iovec *iov;
+    int count;
+};
+
+static ssize_t write_vector(void *arg)
+{
+    const struct vector *v = arg;
+    return thi_fd_writev(v->fd, v->iov, v->count);
+}
+
+static ssize_t write_blocked(int fd, const struct iovec *iov, int count)
+{
+    struct vector v = {fd, iov, count};
+    return thi_quietly(write_vector, &v);
 }
 
 #if defined(__linux__) && defined(SYS_pwritev2) && defined(__LP64__) &&                            \

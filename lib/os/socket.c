@@ -67,18 +67,32 @@ int thi_fd_duplicate(int fd, int *copy)
 #if defined(__linux__)
 #include <sys/sendfile.h>
 
+struct sending {
+    int socket;
+    int file;
+    off_t from;
+    size_t size;
+};
+
+static ssize_t send_part(void *arg)
+{
+    struct sending *s = arg;
+    ssize_t n = 0;
+    do
+        n = sendfile(s->socket, s->file, &s->from, s->size);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 ssize_t thi_fd_sendfile(int socket, int file, int64_t *offset, size_t size)
 {
     const int saved = errno;
     const int cancel = thi_cancel_off();
-    off_t from = (off_t)*offset;
-    ssize_t n = 0;
-    do
-        n = sendfile(socket, file, &from, size);
-    while (n < 0 && errno == EINTR);
+    struct sending s = {socket, file, (off_t)*offset, size};
+    ssize_t n = thi_quietly(send_part, &s);
     if (n < 0)
         n = -(ssize_t)errno;
-    *offset = from;
+    *offset = s.from;
     thi_cancel_restore(cancel);
     errno = saved;
     return n;
@@ -90,7 +104,7 @@ ssize_t thi_fd_sendfile(int socket, int file, int64_t *offset, size_t size)
     const ssize_t n = pread(file, data, size < sizeof data ? size : sizeof data, (off_t)*offset);
     if (n <= 0)
         return n < 0 ? -(ssize_t)errno : 0;
-    const ssize_t sent = send(socket, data, (size_t)n, MSG_DONTWAIT);
+    const ssize_t sent = send(socket, data, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0)
         return -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
     *offset += sent;
