@@ -482,21 +482,6 @@ ssize_t thi_fd_sendfile(int socket, int file, int64_t *offset, size_t size);
 int thi_fd_duplicate(int fd, int *copy); /* close-on-exec */
 void thi_fd_share_address(int fd);       /* with other sockets that say so */
 
-/* --- files, and what comes of them when they are received ------------------------------------------------
- * 0 or an error of the system; a part is one that is being received: regular, of one name, and locked.
- * Descriptors are close-on-exec. */
-int thi_folder_open(const char *path, int *fd);
-int thi_file_open(const char *path, int *fd, int64_t *size); /* EISDIR: it is not a regular one */
-bool thi_file_exists(int folder, const char *name);
-ssize_t thi_file_read(int fd, void *buf, size_t size, int64_t offset);     /* negative: an error */
-int thi_file_write(int fd, const void *data, size_t size, int64_t offset); /* all of it */
-int thi_file_cut(int fd, int64_t size);
-int thi_part_open(int folder, const char *name, unsigned mode, int *fd,
-                  int64_t *size); /* EBUSY: somebody else's */
-int thi_part_keep(int folder, int fd, const char *part, const char *name,
-                  bool replace); /* stored under its name, for good. EEXIST */
-void thi_part_drop(int folder, const char *name);
-
 /* --- memory shared with children -------------------------------------------------------------------
  * Zeroed pages, as the child sees them after a fork. Only `size` bytes of address space: memory comes with the
  * first touch, or with claim, which fails (false) where there is none. forget gives contents back. */
@@ -601,6 +586,7 @@ static inline bool thi_single_threaded(void)
 #define THI_TLS_MODEL
 #endif
 
+#include "os/disk.h"
 #include "os/fault.h"
 
 #endif /* THI_OS_H */
