@@ -178,17 +178,17 @@ int thi_conn_fill(thrum_conn_t *c)
     return err;
 }
 
+void thi_conn_hold(thrum_conn_t *c)
+{
+    begin_request(c);
+    c->request = in(c->read_timeout);
+}
+
 void thi_conn_took(thrum_conn_t *c, size_t n)
 {
     c->from += n;
     begin_request(c);
     c->request_size += n;
-}
-
-void thi_conn_hold(thrum_conn_t *c)
-{
-    begin_request(c);
-    c->request = in(c->read_timeout);
 }
 
 void thrum_conn_next(thrum_conn_t *c)

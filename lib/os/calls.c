@@ -4,11 +4,16 @@
  */
 #include <pthread.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "os/os.h"
+
+#if defined(__linux__)
+#include <sys/sendfile.h>
+#endif
 
 #if defined(__linux__) && !defined(__SANITIZE_THREAD__) && !defined(THI_CLANG_TSAN)
 #include <sys/syscall.h>
@@ -75,42 +80,47 @@ static bool is_pending(void)
     return sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
 }
 
-ssize_t thi_quietly(ssize_t (*call)(void *arg), void *arg)
-{
-    const struct timespec no_time = {0, 0};
-    sigset_t sigpipe;
+struct hush {
     sigset_t before;
+    bool pending;
+};
+
+static sigset_t only_sigpipe(void)
+{
+    sigset_t sigpipe;
     sigemptyset(&sigpipe);
     sigaddset(&sigpipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
-    const bool pending = is_pending();
-    const ssize_t n = call(arg);
+    return sigpipe;
+}
+
+static void begin_hush(struct hush *hush)
+{
+    const sigset_t sigpipe = only_sigpipe();
+    pthread_sigmask(SIG_BLOCK, &sigpipe, &hush->before);
+    hush->pending = is_pending();
+}
+
+/* errno is what the call left. */
+static void end_hush(const struct hush *hush, ssize_t n)
+{
+    const struct timespec no_time = {0, 0};
+    const sigset_t sigpipe = only_sigpipe();
     const int err = errno;
-    if (n < 0 && err == EPIPE && !pending) {
+    if (n < 0 && err == EPIPE && !hush->pending) {
         while (sigtimedwait(&sigpipe, NULL, &no_time) < 0 && errno == EINTR)
             continue;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_sigmask(SIG_SETMASK, &hush->before, NULL);
     errno = err;
-    return n;
-}
-
-struct vector {
-    int fd;
-    const struct iovec *iov;
-    int count;
-};
-
-static ssize_t write_vector(void *arg)
-{
-    const struct vector *v = arg;
-    return thi_fd_writev(v->fd, v->iov, v->count);
 }
 
 static ssize_t write_blocked(int fd, const struct iovec *iov, int count)
 {
-    struct vector v = {fd, iov, count};
-    return thi_quietly(write_vector, &v);
+    struct hush hush;
+    begin_hush(&hush);
+    const ssize_t n = thi_fd_writev(fd, iov, count);
+    end_hush(&hush, n);
+    return n;
 }
 
 #if defined(__linux__) && defined(SYS_pwritev2) && defined(__LP64__) &&                            \
@@ -139,6 +149,45 @@ ssize_t thi_fd_write_quietly(int fd, const struct iovec *iov, int count)
             return n;
     }
     return write_blocked(fd, iov, count);
+}
+
+#if defined(__linux__)
+static ssize_t send_some(int socket, int file, int64_t *offset, size_t size)
+{
+    struct hush hush; /* there is no sendfile without */
+    off_t from = (off_t)*offset;
+    ssize_t n = 0;
+    begin_hush(&hush);
+    do
+        n = sendfile(socket, file, &from, size);
+    while (n < 0 && errno == EINTR);
+    end_hush(&hush, n);
+    *offset = from;
+    return n;
+}
+#else
+static ssize_t send_some(int socket, int file, int64_t *offset, size_t size)
+{
+    char data[16384];
+    ssize_t n = pread(file, data, size < sizeof data ? size : sizeof data, (off_t)*offset);
+    if (n > 0)
+        n = send(socket, data, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n > 0)
+        *offset += n;
+    return n;
+}
+#endif
+
+ssize_t thi_fd_sendfile(int socket, int file, int64_t *offset, size_t size)
+{
+    const int saved = errno;
+    const int cancel = thi_cancel_off();
+    ssize_t n = send_some(socket, file, offset, size);
+    if (n < 0)
+        n = -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
+    thi_cancel_restore(cancel);
+    errno = saved;
+    return n;
 }
 
 /* With 32-bit time the system call of that name takes another struct. */

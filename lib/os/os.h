@@ -402,9 +402,6 @@ int thi_fd_close(int fd);
 /* As write and writev, without SIGPIPE. */
 ssize_t thi_fd_write_quietly(int fd, const struct iovec *iov, int count);
 
-/* Calls it with SIGPIPE held back; one that comes of it (-1, EPIPE) is taken away. */
-ssize_t thi_quietly(ssize_t (*call)(void *arg), void *arg);
-
 /* For reading nothing and writing nowhere; close-on-exec. */
 int thi_null_open(int *fd);
 
