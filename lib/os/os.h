@@ -516,7 +516,8 @@ void thi_family_settle(void);
  * session, gathers orphans itself, hears signals as the founder did, and dies with the spawner. 0, or an error. */
 int thi_family_bear(const thi_found_t *found, int32_t *pid, int *pidfd);
 
-/* Sends; `fd` goes along unless it is below 0. 0, or an error: the other side is gone. */
+/* Sends, without waiting; `fd` goes along unless it is below 0. 0; EAGAIN: it cannot be sent yet; another error:
+ * the other side is gone. */
 int thi_family_tell(int channel, const thi_message_t *message, int fd);
 
 /* Takes the next message, without waiting: 0, EAGAIN, or ESHUTDOWN: the other side is gone. */
@@ -529,6 +530,10 @@ void thi_family_kill(int pidfd);
  * signal or 0. */
 bool thi_family_ended(int pidfd);
 bool thi_family_reap(int32_t pid, int32_t *exit_code, int32_t *signal);
+
+/* Takes the end of a process that has ended from the system, if it is a child: by the descriptor, since its number may
+ * be another's if somebody else has waited for it. */
+void thi_family_forget(int pidfd);
 
 /* In the spawner: kills children that are not among the `n` processes, and what comes after them, until there is
  * none, or for some time. */
