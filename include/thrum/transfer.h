@@ -71,7 +71,7 @@ typedef struct thrum_transfer_config {
     /** Called before the first byte is sent, or asked for, and again and again until all is done. Not 0: the
      *  transfer ends with that error. May be NULL */
     int (*progress)(void *ctx, const thrum_transfer_info_t *info);
-    void *ctx;
+    void *ctx; /**< for progress */
 } thrum_transfer_config_t;
 
 /** The defaults. */
@@ -101,14 +101,18 @@ THRUM_API int thrum_transfer_receive(int fd, const char *folder,
  *  @return 0, EINVAL, an error of writing. */
 THRUM_API int thrum_transfer_refuse(int fd, int err, const thrum_transfer_config_t *config);
 
-/** The same over a connection, within its handler (server.h); its limit of a request's size does not count here. A
- *  stop of the server lets a transfer go on until its deadline. Of a datagram: ENOTSUP. */
+/** thrum_transfer_send over a connection, within its handler (server.h). The limit of a request's size does not count
+ *  here. A stop of the server lets a transfer go on until its deadline. @return as that; ENOTSUP: a datagram. */
 THRUM_API int thrum_conn_send_file(thrum_conn_t *c, const char *path,
                                    const thrum_transfer_config_t *config,
                                    thrum_transfer_info_t *info);
+
+/** thrum_transfer_receive over a connection. @return as that; ENOTSUP: a datagram. */
 THRUM_API int thrum_conn_receive_file(thrum_conn_t *c, const char *folder,
                                       const thrum_transfer_config_t *config,
                                       thrum_transfer_info_t *info);
+
+/** thrum_transfer_refuse over a connection. @return as that; ENOTSUP: a datagram. */
 THRUM_API int thrum_conn_refuse_file(thrum_conn_t *c, int err);
 
 THRUM_END_DECLS
