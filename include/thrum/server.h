@@ -48,24 +48,29 @@ THRUM_BEGIN_DECLS
  *          next one begins: thrum_conn_next.
  * Limits   On by default, each for itself to be changed: see the configuration. A limit of time that passes is
  *          ETIMEDOUT in the call, a request that is too long EMSGSIZE. There the handler may still write an answer,
- *          and should return.
+ *          and should return. A write that need not wait is done whatever the time is.
  * Load     At the limit of connections the server does not accept; others wait in the backlog. So it does when
  *          descriptors or memory run out: it tries again after 10 ms, then more and more rarely, at least each
- *          second. When descriptors have been out for a second it takes connections off the backlog and closes
- *          them, so that peers are told; it keeps a spare descriptor for that.
- * Stop     thrum_server_stop closes the listening socket. Connections between two requests see the end, as
- *          if the peer had closed (thrum_conn_stopping tells); handlers within a request may finish. At the deadline
- *          their waits are ECANCELED, and processes with one connection each are killed. The address is free
- *          again at once.
+ *          second. When descriptors have been out for about a second it takes connections off the backlog and
+ *          closes them, so that peers are told; it keeps a spare descriptor for that.
+ * Stop     thrum_server_stop closes the listening socket (that of datagrams when the last handler has ended).
+ *          Connections between two requests see the end, as if the peer had closed (thrum_conn_stopping tells);
+ *          handlers within a request may finish. At the deadline their waits are ECANCELED, and processes with one
+ *          connection each are killed; others a second later, if handlers there do not heed that. Threads that
+ *          never wait are waited for. The address is free again at once.
  * Failure  What a handler returns, but 0, is counted as a failure and ends its connection, nothing else. One that
  *          crashes takes its process with it: with PROCESSES that is its connection.
  * Context  Servers: any strand. A connection is used by its handler, and by what the handler starts and waits for;
  *          one may read while another writes.
  * Ordering What happened before thrum_server_run or start is seen by setup, handler and finish; what they did is seen by who
  *          comes back from stop, join or run.
+ * Cancel   Handlers are cancelled by the deadline of a stop, with SERIAL also by thrum_thread_cancel of who runs
+ *          the server. With THREADS and POOL a read between two requests waits in the system, and hears the server
+ *          only.
  * Signals  None is used, but as `stop_on_sigterm` says. Writes to a closed peer are EPIPE; there is no SIGPIPE.
- * Fork     In a child that the program forks, the server is a copy that serves nobody: stop and join say EOWNERDEAD, a
- *          destroy closes its descriptors.
+ * Fork     In a child that the program forks, the server is a copy that serves nobody: run, start, stop and join say
+ *          EOWNERDEAD, a destroy closes its descriptors. Until then, or its end, the child keeps connections open
+ *          that the parent closes.
  */
 
 /** A server; made by thrum_server_create. */
@@ -102,8 +107,8 @@ typedef struct thrum_server_config {
     int listener; /**< a socket that listens already (or is bound, for datagrams), instead of `address`: it is
                         duplicated. -1: none */
     bool
-        datagram; /**< UDP, or datagrams of a Unix socket: the handler is called for each. It reads that one, and
-                        what it writes goes to the sender, a datagram each write */
+        datagram; /**< UDP, or datagrams of a Unix socket: the handler is called for each. It reads that one (64 KiB
+                        of it), and what it writes goes to the sender, a datagram each write */
 
     thrum_server_model_t model; /**< what runs the handler; 0: a coroutine for each */
     thrum_handler_fn handler;   /**< serves each connection */
@@ -135,7 +140,8 @@ typedef struct thrum_server_config {
 
     bool
         stop_on_sigterm; /**< SIGTERM is blocked in the thread that calls run or start (so do it before others
-                                are made), and stops the server with `drain_timeout` */
+                                are made), and stops the server with `drain_timeout`; its processes leave
+                                it to this one, so all of a group may be sent it */
     int64_t drain_timeout; /**< ns; 0: 10 s */
     bool nagle;      /**< TCP: small writes are held back until earlier ones are acknowledged */
     bool reuse_port; /**< SO_REUSEPORT: several servers may listen on the address */
@@ -151,7 +157,7 @@ typedef struct thrum_server_config {
 
 /** What a server has done and does, of all its processes. */
 typedef struct thrum_server_statistics {
-    uint64_t accepted;  /**< connections (or datagrams) taken */
+    uint64_t accepted; /**< connections (or datagrams) taken: active, or one of the following six */
     uint64_t completed; /**< of these: ended, with 0 */
     uint64_t failed; /**< ended with an error, of setup or handler, that is none of the following */
     uint64_t timed_out; /**< ended with ETIMEDOUT */
@@ -171,24 +177,26 @@ typedef struct thrum_server_statistics {
 
 /** Makes a server, which listens from now on, and serves from run or start on.
  *  @return 0; EINVAL (NULL, no handler, no address or none that can be understood, a model that does not exist, no
- *  config_size; datagrams with PREFORK models); EADDRINUSE, EADDRNOTAVAIL, EACCES, EAFNOSUPPORT, EMFILE, ENFILE;
+ *  config_size; datagrams with PREFORK models; a `listener` that does not listen); EBADF, ENOTSOCK; EADDRINUSE, EADDRNOTAVAIL, EACCES, EAFNOSUPPORT, EMFILE, ENFILE;
  *  ENAMETOOLONG (of a Unix socket); ENOMEM. */
 THRUM_API int thrum_server_create(thrum_server_t **server, const thrum_server_config_t *config);
 
 /** Serves until it is stopped. SERIAL: on the calling strand; else the caller waits for those that serve.
  *  @return 0 (stopped, all handlers have ended); ETIMEDOUT (some were cancelled); ECANCELED (the caller was: it has
- *  been stopped, with a deadline in the past); EINVAL (NULL); EBUSY (it has been started already); ENOMEM, EAGAIN
- *  (threads or processes could not be made: nothing was served); an error of the system that ended the service. */
+ *  been stopped, with a deadline in the past); EINVAL (NULL); EBUSY (it has been started, or stopped, already);
+ *  EOWNERDEAD; ENOMEM, EAGAIN, EMFILE (threads or processes could not be made); an error of the system that ended the
+ *  service. */
 THRUM_API int thrum_server_run(thrum_server_t *server);
 
-/** Serves in the background. @return 0; EINVAL, EBUSY, ENOMEM, EAGAIN as thrum_server_run. */
+/** Serves in the background. @return 0; EINVAL, EBUSY, EOWNERDEAD, ENOMEM, EAGAIN, EMFILE as thrum_server_run: it has
+ *  been stopped then. */
 THRUM_API int thrum_server_start(thrum_server_t *server);
 
 /** Stops it, for good: nothing is accepted any more; waits until every handler has ended; those that have not at
  *  the deadline are cancelled, and waited for. The first of several deadlines counts, unless a later call has an
  *  earlier one. Called by a handler of the server it does not wait. One that was never started is closed.
- *  @return 0; ETIMEDOUT (some were cancelled); ECANCELED (the caller was: the stop goes on); EINVAL (NULL);
- *  EOWNERDEAD (a copy in a forked child). */
+ *  @return 0; ETIMEDOUT (some were cancelled); what had ended the service before; ECANCELED (the caller was: the stop
+ *  goes on); EINVAL (NULL); EOWNERDEAD (a copy in a forked child). */
 THRUM_API int thrum_server_stop(thrum_server_t *server, thrum_time_t deadline);
 
 /** Waits until it has been stopped and every handler has ended. @return as thrum_server_run, or ETIMEDOUT also:
@@ -199,7 +207,8 @@ THRUM_API int thrum_server_join(thrum_server_t *server, thrum_time_t deadline);
  *  NULL: nothing. */
 THRUM_API void thrum_server_destroy(thrum_server_t *server);
 
-/** Where it listens, as a configuration has it, with the port it got; as much as fits, with a zero at the end.
+/** Where it listens, as a configuration has it, with the port it got; also when it does no more. As much as fits, with
+ *  a zero at the end.
  *  @return its length without that, whatever `size` is. */
 THRUM_API size_t thrum_server_address(const thrum_server_t *server, char *text, size_t size);
 
@@ -229,7 +238,7 @@ THRUM_API int thrum_conn_read_line(thrum_conn_t *c, char *line, size_t size, siz
 /** Writes all of it. @return 0; ETIMEDOUT, ECANCELED, EINVAL; EPIPE, ECONNRESET ...: the peer is gone. */
 THRUM_API int thrum_conn_write(thrum_conn_t *c, const void *data, size_t size);
 
-/** The same of up to 1024 pieces, with one call of the system if the peer takes them. */
+/** The same of up to 1024 pieces, with one call of the system for 64 of them, if the peer takes them. */
 THRUM_API int thrum_conn_writev(thrum_conn_t *c, const struct iovec *pieces, int count);
 
 /** Writes `size` bytes of a file from `offset` on, without copying where the system can. The time limit is that of
@@ -252,7 +261,7 @@ THRUM_API void thrum_conn_next(thrum_conn_t *c);
 
 /** A limit that a connection may have of its own. */
 typedef enum {
-    THRUM_LIMIT_REQUEST, /**< max_request */
+    THRUM_LIMIT_REQUEST, /**< max_request; frames keep the configuration's */
     THRUM_LIMIT_IDLE,    /**< idle_timeout */
     THRUM_LIMIT_READ,    /**< read_timeout */
     THRUM_LIMIT_WRITE,   /**< write_timeout */

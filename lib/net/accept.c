@@ -3,12 +3,13 @@
  * the connection over. It is cancelled, by a scope of its own, when the server is to stop.
  *
  * What fails for want of descriptors or memory is tried again after a pause that doubles, so it never spins; the
- * others wait in the backlog. Out of descriptors for a second: the spare one is given up, a connection is taken with
- * it and closed, so that its peer is told, and the spare one is opened again.
+ * others wait in the backlog. Out of descriptors for a second: the spare one is given up, connections are taken with
+ * it and closed, so that their peers are told, and the spare one is opened again.
  */
 #include <netinet/in.h>
 #include <string.h>
 
+#include <thrum/cancel.h>
 #include <thrum/io.h>
 
 #include "net/server.h"
@@ -72,17 +73,23 @@ static bool is_passing(int err)
            err == ETIMEDOUT;
 }
 
-static void shed_one(thrum_server_t *server)
+static void count_shed(thrum_server_t *server)
 {
-    int fd = -1;
+    thi_count(&server->tally->accepted, 1);
+    thi_count(&server->tally->shed, 1);
+}
+
+static void shed_some(thrum_server_t *server)
+{
     thrum_mutex_lock(&server->lock);
     if (server->spare >= 0)
         thi_fd_close(server->spare);
-    if (server->listener >= 0)
-        fd = thi_fd_accept(server->listener, NULL, NULL);
-    if (fd >= 0) {
+    for (unsigned i = 0; server->listener >= 0 && i < AT_A_TIME; i++) {
+        const int fd = thi_fd_accept(server->listener, NULL, NULL);
+        if (fd < 0)
+            break;
         thi_fd_close(fd);
-        thi_count(&server->tally->shed, 1);
+        count_shed(server);
     }
     if (thi_null_open(&server->spare) != 0)
         server->spare = -1;
@@ -94,9 +101,9 @@ static int wait_for_better(thrum_server_t *server, pause_t *pause, int err)
     if (pause->next == 0)
         pause->next = FIRST_PAUSE;
     if (pause->sheds && (err == EMFILE || err == ENFILE))
-        shed_one(server);
+        shed_some(server);
     const int slept = thrum_sleep(pause->next);
-    pause->sheds = pause->next == LAST_PAUSE;
+    pause->sheds = pause->next * 2 >= LAST_PAUSE;
     pause->next = pause->next * 2 < LAST_PAUSE ? pause->next * 2 : LAST_PAUSE;
     return slept;
 }
@@ -114,7 +121,7 @@ static int take_connection(thrum_server_t *server, thrum_conn_t **c)
     *c = thi_conn_make(server, fd, NULL);
     if (*c == NULL) {
         thi_fd_close(fd);
-        thi_count(&server->tally->shed, 1);
+        count_shed(server);
         return ENOMEM;
     }
     return 0;
@@ -136,14 +143,19 @@ static int take_datagram(thrum_server_t *server, thi_datagram_t **into, thrum_co
     if (own != NULL)
         memcpy(own, *into, thi_datagram_size((*into)->size));
     *c = own != NULL ? thi_conn_make(server, server->listener, own) : NULL;
-    if (*c == NULL && own != NULL)
+    if (*c != NULL)
+        return 0;
+    if (own != NULL)
         thi_free(own, thi_datagram_size(own->size));
-    return *c != NULL ? 0 : ENOMEM;
+    count_shed(server);
+    return ENOMEM;
 }
 
 static int take_one(thrum_server_t *server, thi_datagram_t **into)
 {
     thrum_conn_t *c = NULL;
+    if (thrum_cancelled())
+        return ECANCELED; /* none of what follows would wait as long as they come */
     int err = thrum_sem_acquire(&server->room);
     if (err != 0)
         return err;
@@ -180,8 +192,7 @@ void thi_accept_all(thrum_server_t *server)
     const int err = accept_on(server, &into);
     thi_free(into, thi_datagram_size(DATAGRAM_MAX));
     if (err != ECANCELED)
-        thi_server_begin_stop(server, thrum_after(server->config.drain_timeout), err);
-    else if (thi_load_acquire(&server->tally->stopping) ==
-             0) /* not by a stop: the caller itself was */
+        thi_server_begin_stop(server, thi_server_drain_deadline(server), err);
+    else if (thi_load_acquire(server->stopping) == 0) /* not by a stop: the caller itself was */
         thi_server_begin_stop(server, 0, ECANCELED);
 }

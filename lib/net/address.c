@@ -200,7 +200,8 @@ int thi_address_listen(const thi_address_t *address, const thrum_server_config_t
 {
     const int saved = errno;
     int err = listen_there(address, config, fd);
-    if (err == EAFNOSUPPORT && address->both) { /* a system without IPv6 */
+    if ((err == EAFNOSUPPORT || err == EADDRNOTAVAIL) &&
+        address->both) { /* a system without IPv6 */
         thi_address_t four = {.length = sizeof(struct sockaddr_in)};
         struct sockaddr_in *name = (struct sockaddr_in *)&four.name;
         name->sin_family = AF_INET;

@@ -46,8 +46,10 @@ int thrum_conn_read_full(thrum_conn_t *c, void *buf, size_t size, size_t *n)
 static size_t find_line(const thrum_conn_t *c)
 {
     const size_t ahead = c->until - c->from;
+    if (ahead == 0)
+        return 0;
     const unsigned char *start = c->ahead + c->from;
-    const unsigned char *end = ahead != 0 ? memchr(start, '\n', ahead) : NULL;
+    const unsigned char *end = memchr(start, '\n', ahead);
     return end != NULL ? (size_t)(end - start) + 1 : 0;
 }
 
@@ -58,9 +60,11 @@ int thrum_conn_read_line(thrum_conn_t *c, char *line, size_t size, size_t *n)
     *n = 0;
     size_t length = 0;
     const size_t longest = size - 1 < THI_AHEAD ? size - 1 : THI_AHEAD;
+    const size_t used = thi_conn_used(c);
+    const size_t left = c->max_request > used ? c->max_request - used : 0;
     while ((length = find_line(c)) == 0) {
         const size_t ahead = c->until - c->from;
-        if (ahead >= longest)
+        if (ahead >= longest || ahead > left)
             return EMSGSIZE;
         const int err = thi_conn_fill(c);
         if (err != 0)
@@ -70,14 +74,14 @@ int thrum_conn_read_line(thrum_conn_t *c, char *line, size_t size, size_t *n)
             break;
         }
     }
-    if (length > longest || length > c->max_request)
+    if (length > longest || length > left)
         return EMSGSIZE;
     memcpy(line, c->ahead + c->from, length);
     line[length] = '\0';
     if (length != 0)
         thi_conn_took(c, length);
     *n = length;
-    return c->in_request && c->request_size > c->max_request ? EMSGSIZE : 0;
+    return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -108,14 +112,15 @@ int thrum_conn_writev(thrum_conn_t *c, const struct iovec *pieces, int count)
 static int send_some(thrum_conn_t *c, int file, int64_t *offset, size_t size)
 {
     const thrum_time_t deadline = thi_conn_write_deadline(c);
+    thi_conn_wait_outside(c);
     while (size != 0) {
         const ssize_t n = thi_fd_sendfile(c->fd, file, offset, size);
         if (n == 0)
             return ENODATA;
         if (n < 0 && n != -EAGAIN)
-            return (int)-n;
+            return thi_conn_write_error(c, (int)-n);
         if (n < 0) {
-            const int err = thrum_io_wait(c->fd, THRUM_IO_OUT, deadline);
+            const int err = thi_wire_await_room(c, deadline);
             if (err != 0)
                 return err;
             continue;
@@ -129,6 +134,8 @@ static int send_some(thrum_conn_t *c, int file, int64_t *offset, size_t size)
 int thrum_conn_sendfile(thrum_conn_t *c, int file, int64_t offset, size_t size)
 {
     int err = c != NULL && offset >= 0 ? 0 : EINVAL;
+    if (err == 0)
+        err = thi_conn_may_write(c);
     if (err == 0 && c->datagram != NULL)
         err = ENOTSUP;
     while (err == 0 && size != 0) {
@@ -205,7 +212,7 @@ int thrum_conn_set_limit(thrum_conn_t *c, thrum_conn_limit_t what, int64_t limit
         return 0;
     case THRUM_LIMIT_IDLE:
         c->idle_timeout = limit;
-        c->own_limit = true;
+        thi_store_relaxed(&c->own_limit, 1u);
         return 0;
     case THRUM_LIMIT_READ:
         c->read_timeout = limit;
@@ -214,7 +221,7 @@ int thrum_conn_set_limit(thrum_conn_t *c, thrum_conn_limit_t what, int64_t limit
         c->write_timeout = limit;
         return 0;
     case THRUM_LIMIT_TOTAL:
-        c->total = limit < 0 || limit > THRUM_FOREVER - c->began ? THRUM_FOREVER : c->began + limit;
+        c->total = thi_limit_after(c->began, limit);
         return 0;
     }
     return EINVAL;
@@ -222,7 +229,7 @@ int thrum_conn_set_limit(thrum_conn_t *c, thrum_conn_limit_t what, int64_t limit
 
 bool thrum_conn_stopping(const thrum_conn_t *c)
 {
-    return c != NULL && thi_load_acquire(&c->server->tally->stopping) != 0;
+    return c != NULL && thi_load_acquire(c->server->stopping) != 0;
 }
 
 int thrum_conn_fd(const thrum_conn_t *c)
@@ -234,13 +241,16 @@ size_t thrum_conn_peer(const thrum_conn_t *c, char *text, size_t size)
 {
     thi_address_t address = {.length = sizeof address.name};
     const int saved = errno;
-    if (c == NULL)
+    if (c == NULL) {
+        if (size != 0)
+            text[0] = '\0';
         return 0;
+    }
     if (c->datagram != NULL) {
         address.name = c->datagram->from;
         address.length = c->datagram->from_len;
         if (address.length == 0)
-            address.name.ss_family = c->server->family;
+            address.name.ss_family = c->server->name.name.ss_family;
     } else if (getpeername(c->fd, (struct sockaddr *)&address.name, &address.length) != 0) {
         address.name.ss_family = AF_UNSPEC;
     }

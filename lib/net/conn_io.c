@@ -17,9 +17,9 @@
 
 #include "os/os.h"
 
-static thrum_time_t in(int64_t limit)
+static thrum_time_t in(const thrum_conn_t *c, int64_t limit)
 {
-    return limit < 0 ? THRUM_FOREVER : thi_clock_coarse() + limit;
+    return limit < 0 ? THRUM_FOREVER : thi_limit_after(thi_wire_clock(c), limit);
 }
 
 static thrum_time_t sooner(thrum_time_t a, thrum_time_t b)
@@ -49,9 +49,10 @@ void thi_conn_io_begin(thrum_conn_t *c)
         thi_fd_set_limits(c->fd, c->idle_timeout < 0 ? 0 : c->idle_timeout,
                           c->write_timeout < 0 ? 0 : c->write_timeout);
     else
-        thi_fd_set_nonblocking(c->fd, true);
+        thi_wire_open(c);
 }
 
+/* EAGAIN: it did not wait. */
 static int receive_blocking(thrum_conn_t *c, void *buf, size_t size, size_t *n)
 {
     if (is_cancelled(c) || thrum_cancelled())
@@ -59,8 +60,10 @@ static int receive_blocking(thrum_conn_t *c, void *buf, size_t size, size_t *n)
     const ssize_t got = thi_fd_receive(c->fd, buf, size);
     if (is_cancelled(c))
         return ECANCELED;
+    if (got == -EAGAIN)
+        return thi_load_relaxed(&c->own_limit) != 0 ? EAGAIN : ETIMEDOUT;
     if (got < 0)
-        return got == -EAGAIN ? ETIMEDOUT : (int)-got;
+        return (int)-got;
     *n = (size_t)got;
     return 0;
 }
@@ -72,12 +75,13 @@ static int receive_idle(thrum_conn_t *c, void *buf, size_t size, size_t *n)
     thi_store_relaxed(&c->slot->state, THI_SLOT_IDLE);
     thi_fence_full(); /* I2 of serve.c */
     *n = 0;
-    if (thi_load_relaxed(&c->server->tally->stopping) == 0) {
-        const thrum_time_t until = in(c->idle_timeout);
-        if (c->server->engine->blocks && !c->own_limit && until <= c->total)
+    if (thi_load_relaxed(c->server->stopping) == 0) {
+        const thrum_time_t until = in(c, c->idle_timeout);
+        err = EAGAIN;
+        if (c->server->engine->blocks && thi_load_relaxed(&c->own_limit) == 0 && until <= c->total)
             err = receive_blocking(c, buf, size, n);
-        else
-            err = thrum_io_read(c->fd, buf, size, n, sooner(until, c->total));
+        if (err == EAGAIN)
+            err = thi_wire_read(c, buf, size, n, sooner(until, c->total));
     }
     thi_store_relaxed(&c->slot->state, THI_SLOT_BUSY);
     return err;
@@ -89,8 +93,12 @@ static int receive(thrum_conn_t *c, void *buf, size_t size, size_t *n)
         *n = 0;
         return 0;
     }
-    const int err = c->in_request ? thrum_io_read(c->fd, buf, size, n, sooner(c->request, c->total))
-                                  : receive_idle(c, buf, size, n);
+    const bool in_request = thi_load_relaxed(&c->in_request) != 0;
+    const thrum_time_t until = in_request ? sooner(c->request, c->total) : c->total;
+    if (thi_wire_clock(c) >= until)
+        return ETIMEDOUT; /* also of a peer that never lets a read wait */
+    const int err =
+        in_request ? thi_wire_read(c, buf, size, n, until) : receive_idle(c, buf, size, n);
     if (err != 0)
         return err;
     add(&c->slot->received, *n);
@@ -104,11 +112,11 @@ static int receive(thrum_conn_t *c, void *buf, size_t size, size_t *n)
 
 static void begin_request(thrum_conn_t *c)
 {
-    if (c->in_request)
+    if (thi_load_relaxed(&c->in_request) != 0)
         return;
-    c->in_request = true;
+    thi_store_relaxed(&c->in_request, 1u);
     c->request_size = 0;
-    c->request = in(c->read_timeout);
+    c->request = in(c, c->read_timeout);
     add(&c->slot->requests, 1);
 }
 
@@ -125,10 +133,8 @@ static int take_datagram(thrum_conn_t *c, void *buf, size_t size, size_t *n)
 static int take(thrum_conn_t *c, void *buf, size_t size, size_t *n)
 {
     const size_t ahead = c->until - c->from;
-    if (c->datagram != NULL)
-        return take_datagram(c, buf, size, n);
     if (ahead == 0)
-        return receive(c, buf, size, n);
+        return c->datagram != NULL ? take_datagram(c, buf, size, n) : receive(c, buf, size, n);
     *n = size < ahead ? size : ahead;
     memcpy(buf, c->ahead + c->from, *n);
     c->from += *n;
@@ -140,12 +146,20 @@ static int take_over_limit(thrum_conn_t *c, size_t *n)
 {
     char more = 0;
     const int err = take(c, &more, 1, n);
-    return err == 0 && *n != 0 ? EMSGSIZE : err;
+    if (err != 0 || *n == 0)
+        return err;
+    *n = 0;
+    return EMSGSIZE;
+}
+
+size_t thi_conn_used(const thrum_conn_t *c)
+{
+    return thi_load_relaxed(&c->in_request) != 0 ? c->request_size : 0;
 }
 
 int thi_conn_take(thrum_conn_t *c, void *buf, size_t size, size_t *n, bool limited)
 {
-    const size_t used = c->in_request ? c->request_size : 0;
+    const size_t used = thi_conn_used(c);
     const size_t left = limited && c->max_request > used ? c->max_request - used : 0;
     *n = 0;
     if (size == 0)
@@ -169,6 +183,8 @@ int thi_conn_fill(thrum_conn_t *c)
         memmove(c->ahead, c->ahead + c->from, kept);
     c->from = 0;
     c->until = kept;
+    if (kept != 0)
+        begin_request(c); /* it has, with what is here */
     size_t n = 0;
     const int err = c->datagram != NULL ? take_datagram(c, c->ahead + kept, THI_AHEAD - kept, &n)
                                         : receive(c, c->ahead + kept, THI_AHEAD - kept, &n);
@@ -193,7 +209,8 @@ void thi_conn_took(thrum_conn_t *c, size_t n)
 
 void thrum_conn_next(thrum_conn_t *c)
 {
-    c->in_request = false;
+    if (c != NULL)
+        thi_store_relaxed(&c->in_request, 0u);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -202,13 +219,13 @@ void thrum_conn_next(thrum_conn_t *c)
 
 thrum_time_t thi_conn_write_deadline(const thrum_conn_t *c)
 {
-    return sooner(in(c->write_timeout), c->total);
+    return sooner(in(c, c->write_timeout), c->total);
 }
 
 void thi_conn_wrote(thrum_conn_t *c, size_t size)
 {
     add(&c->slot->sent, size);
-    c->in_request = false;
+    thi_store_relaxed(&c->in_request, 0u);
 }
 
 static int put_datagram(thrum_conn_t *c, const struct iovec *pieces, int count)
@@ -243,9 +260,7 @@ struct to_conn {
 static int write_some(void *arg, const struct iovec *pieces, int count, size_t *n)
 {
     const struct to_conn *to = arg;
-    const int err =
-        count == 1 ? thrum_io_write(to->c->fd, pieces->iov_base, pieces->iov_len, n, to->deadline)
-                   : thrum_io_writev(to->c->fd, pieces, count, n, to->deadline);
+    const int err = thi_wire_write(to->c, pieces, count, n, to->deadline);
     add(&to->c->slot->sent, *n);
     return err;
 }
@@ -257,13 +272,32 @@ static int put_stream(thrum_conn_t *c, const struct iovec *pieces, int count)
     return thi_sink_write(&sink, pieces, (size_t)count);
 }
 
+int thi_conn_may_write(const thrum_conn_t *c)
+{
+    return is_cancelled(c) && c->server->engine->blocks ? ECANCELED
+                                                        : 0; /* its socket is shut down */
+}
+
+int thi_conn_write_error(const thrum_conn_t *c, int err)
+{
+    return err == EPIPE && is_cancelled(c) ? ECANCELED : err;
+}
+
+void thi_conn_wait_outside(thrum_conn_t *c)
+{
+    if (!c->server->engine->blocks || thi_load_relaxed(&c->own_limit) != 0)
+        return;
+    thi_store_relaxed(&c->own_limit, 1u);
+    thi_fd_set_nonblocking(c->fd, true);
+}
+
 int thi_conn_put(thrum_conn_t *c, const struct iovec *pieces, int count)
 {
-    if (is_cancelled(c) && c->server->engine->blocks)
-        return ECANCELED; /* its socket is shut down */
+    if (thi_conn_may_write(c) != 0)
+        return ECANCELED;
     const int err =
         c->datagram != NULL ? put_datagram(c, pieces, count) : put_stream(c, pieces, count);
     if (err == 0)
-        c->in_request = false;
-    return err == EPIPE && is_cancelled(c) ? ECANCELED : err;
+        thi_store_relaxed(&c->in_request, 0u);
+    return thi_conn_write_error(c, err);
 }

@@ -60,8 +60,6 @@ static int serve_in_process(void *arg, void **result)
     thrum_server_t *server = self->server;
     const thrum_thread_config_t config = {.name = server->config.name, .daemon = true};
     (void)result;
-    if (server->config.stop_on_sigterm)
-        thi_terminate_let();
     server->own = NULL; /* and with it the parent's family */
     server->engine =
         server->config.model == THRUM_SERVE_PREFORK_POOL ? &thi_engine_pool : &thi_engine_loops;
@@ -174,8 +172,9 @@ static int begin(thrum_server_t *server)
     if (family == NULL)
         return ENOMEM;
     server->own = family;
+    int err = thi_server_begin_heeding(server);
     const uint32_t share = (uint32_t)(server->config.max_connections / n);
-    for (int err = 0; family->count < n; family->count++) {
+    for (; err == 0 && family->count < n; family->count++) {
         struct member *m = &family->members[family->count];
         *m = (struct member){
             .server = server, .first = (uint32_t)family->count * share, .limit = share};
@@ -183,7 +182,7 @@ static int begin(thrum_server_t *server)
         if (err != 0)
             return err;
     }
-    return 0;
+    return err;
 }
 
 static void end(thrum_server_t *server)
@@ -191,6 +190,7 @@ static void end(thrum_server_t *server)
     struct family *family = server->own;
     if (family == NULL)
         return;
+    thi_server_end_heeding(server);
     for (size_t i = 0; i < family->count; i++) {
         (void)thrum_thread_join(family->members[i].thread, NULL);
         thrum_thread_release(family->members[i].thread);
@@ -213,7 +213,6 @@ static void kill_all(thrum_server_t *server)
     for (size_t i = 0; family != NULL && i < family->count; i++) {
         if (family->members[i].process != NULL) {
             (void)thrum_process_kill(family->members[i].process);
-            server->cut = true;
         }
     }
 }

@@ -3,6 +3,7 @@
  * shut down an idle one, and ends what a crash leaves open. A loop waits for the ends of processes, in a coroutine
  * each.
  */
+#include <thrum/cancel.h>
 #include <thrum/event.h>
 #include <thrum/io.h>
 
@@ -40,8 +41,7 @@ static int serve_in_process(void *arg, void **result)
     thrum_server_t *server = c->server;
     (void)result;
     close_others(server, c);
-    if (server->config.stop_on_sigterm)
-        thi_terminate_let();
+    thi_scope_enter(thi_self(), NULL); /* the acceptor's */
     const int err = thi_server_inherit(server, 0, 0);
     if (err == 0)
         thi_conn_serve_alone(c);
@@ -52,16 +52,36 @@ static int serve_in_process(void *arg, void **result)
  * In the parent
  */
 
-static int await_end(void *arg, void **result)
+static int await_process(void *arg, void **result)
 {
     thrum_conn_t *c = arg;
     thrum_server_t *server = c->server;
     (void)result;
-    while (thrum_process_join(c->process, NULL) == ENOMEM)
+    while (thrum_process_join(c->process, NULL) != 0)
         (void)thrum_sleep(THRUM_MS(10)); /* no memory, or descriptor, to wait with */
-    thrum_process_release(c->process);
     thi_fetch_sub_relaxed(&server->tally->processes, 1u);
+    thrum_mutex_lock(&server->lock); /* who cancels looks at it */
+    thrum_process_release(c->process);
+    c->process = NULL;
+    thrum_mutex_unlock(&server->lock);
     thi_server_heed(server);
+    return 0;
+}
+
+static int await_end(void *arg, void **result)
+{
+    (void)await_process(arg, result);
+    thi_conn_process_ended(arg);
+    return 0;
+}
+
+/* Nobody can wait for its end meanwhile. */
+static int take_back(thrum_conn_t *c)
+{
+    (void)thrum_process_kill(c->process);
+    (void)thrum_shield(await_process, c, NULL);
+    if (thi_load_acquire(&c->slot->state) != THI_SLOT_DONE)
+        return ENOMEM;
     thi_conn_process_ended(c);
     return 0;
 }
@@ -80,9 +100,7 @@ static int serve(thrum_conn_t *c)
     if (err != 0)
         return err;
     thi_fetch_add_relaxed(&server->tally->processes, 1u);
-    if (thrum_loop_go(nursery->loop, NULL, await_end, c, NULL) != 0)
-        await_end(c, NULL); /* here, then, and nobody else is served meanwhile */
-    return 0;
+    return thrum_loop_go(nursery->loop, NULL, await_end, c, NULL) == 0 ? 0 : take_back(c);
 }
 
 static int keep_open(void *arg, void **result)
@@ -106,6 +124,7 @@ static void end(thrum_server_t *server)
     struct nursery *nursery = server->own;
     if (nursery == NULL)
         return;
+    thi_server_end_heeding(server);
     thrum_event_set(&nursery->closes);
     if (nursery->thread != NULL) {
         (void)thrum_thread_join(nursery->thread, NULL);
@@ -129,7 +148,7 @@ static int begin(thrum_server_t *server)
         err = thrum_loop_go(nursery->loop, NULL, keep_open, nursery, NULL);
     if (err == 0)
         err = thrum_thread_spawn(&nursery->thread, run_loop, nursery, &config);
-    return err;
+    return err == 0 ? thi_server_begin_heeding(server) : err;
 }
 
 const thi_engine_t thi_engine_processes = {

@@ -1,7 +1,31 @@
 /*
- * One connection after the other, in the strand that accepts.
+ * One connection after the other, in the strand that accepts. That one is busy when handlers are to be cancelled: a
+ * thread looks at the deadline of a stop.
  */
 #include "net/server.h"
+
+static int hurry_in_time(void *arg, void **result)
+{
+    (void)result;
+    thi_server_hurry_in_time(arg);
+    return 0;
+}
+
+static int begin(thrum_server_t *server)
+{
+    const thrum_thread_config_t config = {.name = server->config.name, .daemon = true};
+    thrum_thread_t *thread = NULL;
+    const int err = thrum_thread_spawn(&thread, hurry_in_time, server, &config);
+    server->own = thread;
+    return err;
+}
+
+static void end(thrum_server_t *server)
+{
+    (void)thrum_thread_join(server->own, NULL);
+    thrum_thread_release(server->own);
+    server->own = NULL;
+}
 
 static int serve(thrum_conn_t *c)
 {
@@ -12,4 +36,5 @@ static int serve(thrum_conn_t *c)
     return 0;
 }
 
-const thi_engine_t thi_engine_serial = {.serve = serve, .accepts = false, .blocks = false};
+const thi_engine_t thi_engine_serial = {
+    .begin = begin, .serve = serve, .end = end, .accepts = false, .blocks = false};

@@ -17,6 +17,7 @@
  */
 #include <string.h>
 
+#include <thrum/cancel.h>
 #include <thrum/io.h>
 
 #include "net/server.h"
@@ -44,7 +45,7 @@ static thrum_conn_t *make_record(thrum_server_t *server, int fd, thi_datagram_t 
     c->read_timeout = config->read_timeout;
     c->write_timeout = config->write_timeout;
     c->began = thi_clock_coarse();
-    c->total = config->total_timeout < 0 ? THRUM_FOREVER : c->began + config->total_timeout;
+    c->total = thi_limit_after(c->began, config->total_timeout);
     return c;
 }
 
@@ -73,6 +74,7 @@ thrum_conn_t *thi_conn_make(thrum_server_t *server, int fd, thi_datagram_t *data
     thrum_mutex_lock(&server->lock);
     const uint32_t slot = server->free_slots[--server->n_free];
     c->slot = &server->tally->slots[server->first + slot];
+    note_peak(server->tally);
     begin_slot(c->slot);
     server->conns[slot] = c;
     server->active++;
@@ -80,7 +82,6 @@ thrum_conn_t *thi_conn_make(thrum_server_t *server, int fd, thi_datagram_t *data
         thi_scope_cancel(&c->scope);
     thrum_mutex_unlock(&server->lock);
     thi_count(&server->tally->accepted, 1);
-    note_peak(server->tally);
     return c;
 }
 
@@ -107,16 +108,15 @@ static void end_record(thrum_conn_t *c)
     thrum_server_t *server = c->server;
     thi_tally_t *tally = server->tally;
     const uint32_t slot = (uint32_t)(c->slot - tally->slots) - server->first;
-    const int fd = c->datagram == NULL ? c->fd : -1;
-    add_up(tally, c->slot);
-    thi_fetch_sub_relaxed(&tally->active, 1u);
     thrum_mutex_lock(&server->lock);
     server->conns[slot] = NULL;
+    add_up(tally, c->slot);
     thi_store_relaxed(&c->slot->state, THI_SLOT_FREE);
+    thi_fetch_sub_relaxed(&tally->active, 1u);
     server->free_slots[server->n_free++] = slot;
-    if (fd >= 0)
-        (void)thrum_io_close(
-            fd); /* under the lock: a child that is forked under it finds what the table says */
+    if (c->datagram == NULL)
+        thi_wire_close(
+            c); /* here: a child that is forked under the lock finds what the table says */
     thrum_mutex_unlock(&server->lock);
     free_memory(c);
     (void)thrum_sem_release(&server->room);
@@ -141,7 +141,8 @@ void thi_conn_shed(thrum_conn_t *c)
 static void count_end(const thrum_conn_t *c, int status)
 {
     thi_tally_t *tally = c->server->tally;
-    const bool cancelled = thi_load_acquire(&c->scope.thrum_cancelled) != 0;
+    const bool cancelled = thi_load_acquire(&c->scope.thrum_cancelled) != 0 ||
+                           (status == ECANCELED && thrum_cancelled()); /* who runs the server was */
     if (cancelled)
         thi_count(&tally->cancelled, 1);
     else if (status == ETIMEDOUT)
@@ -163,7 +164,7 @@ static void linger(thrum_conn_t *c)
     (void)shutdown(c->fd, SHUT_WR);
     do
         all += n;
-    while (all < LINGER_MAX && thrum_io_read(c->fd, waste, sizeof waste, &n, until) == 0 && n != 0);
+    while (all < LINGER_MAX && thi_wire_read(c, waste, sizeof waste, &n, until) == 0 && n != 0);
 }
 
 static int handle(thrum_conn_t *c)
@@ -225,8 +226,8 @@ void thi_slots_of_the_dead(thi_tally_t *tally, uint32_t first, uint32_t limit, b
             continue;
         add_up(tally, slot);
         thi_count(cancelled ? &tally->cancelled : &tally->crashed, 1);
-        thi_fetch_sub_relaxed(&tally->active, 1u);
         thi_store_relaxed(&slot->state, THI_SLOT_FREE);
+        thi_fetch_sub_relaxed(&tally->active, 1u);
     }
 }
 
@@ -236,12 +237,14 @@ void thi_slots_of_the_dead(thi_tally_t *tally, uint32_t first, uint32_t limit, b
 
 void thi_conns_wake_idle(thrum_server_t *server)
 {
+    const int saved = errno;
     thi_fence_full(); /* I2 */
     for (uint32_t i = 0; i < server->limit; i++) {
         const thrum_conn_t *c = server->conns[i];
         if (c != NULL && c->datagram == NULL && thi_load_relaxed(&c->slot->state) == THI_SLOT_IDLE)
             (void)shutdown(c->fd, SHUT_RD);
     }
+    errno = saved;
 }
 
 static void cancel(thrum_conn_t *c, bool blocks)
@@ -260,11 +263,11 @@ static void cancel(thrum_conn_t *c, bool blocks)
 
 void thi_conns_cancel(thrum_server_t *server)
 {
+    const int saved = errno;
     for (uint32_t i = 0; i < server->limit; i++) {
         thrum_conn_t *c = server->conns[i];
-        if (c != NULL) {
+        if (c != NULL)
             cancel(c, server->engine->blocks);
-            server->cut = true;
-        }
     }
+    errno = saved;
 }

@@ -6,7 +6,8 @@
  *
  * Invariants
  *   I1  One strand runs the server: it takes it from RUNS to ENDED. Others only ask (thi_server_begin_stop).
- *   I2  From STOPS on nobody begins to accept; the listening socket is closed when no acceptor is left.
+ *   I2  From STOPS on nobody begins to accept; the listening socket is closed when no acceptor is left, of datagrams
+ *       when no handler is.
  *   I3  `deadline` only becomes earlier. Who runs the server looks at it again when it has changed.
  */
 #include <string.h>
@@ -19,8 +20,6 @@
 #include "net/server.h"
 
 #include "os/os.h"
-
-#define GRACE THRUM_S(1) /* for processes, beyond the deadline; then they are killed */
 
 /* ------------------------------------------------------------------------------------------------
  * Making
@@ -35,7 +34,7 @@ static char *copy_text(const char *text)
     return copy;
 }
 
-static void free_text(char *text)
+void thi_server_free_text(char *text)
 {
     if (text != NULL)
         thi_free(text, strlen(text) + 1);
@@ -59,23 +58,42 @@ static int make_tables(thrum_server_t *server)
 static int listen_at(thrum_server_t *server, const char *text)
 {
     thi_address_t address;
+    char *path = NULL;
     int err = thi_address_parse(text, &address);
+    if (err == 0 && strncmp(text, "unix:", 5) == 0 && text[5] != '@' &&
+        (path = copy_text(text + 5)) == NULL)
+        err = ENOMEM;
     if (err == 0)
         err = thi_address_listen(&address, &server->config, &server->listener);
-    if (err == 0 && strncmp(text, "unix:", 5) == 0 && text[5] != '@' &&
-        (server->path = copy_text(text + 5)) == NULL)
-        err = ENOMEM;
+    if (err == 0) {
+        server->path = path; /* what is there now is the server's */
+        server->name.both = address.both;
+    } else {
+        thi_server_free_text(path);
+    }
     return err;
 }
 
-static int learn_family(thrum_server_t *server)
+/* A socket that was given may be anything. */
+static int learn_name(thrum_server_t *server)
 {
-    struct sockaddr_storage name;
-    socklen_t length = sizeof name;
-    if (getsockname(server->listener, (struct sockaddr *)&name, &length) != 0)
+    int type = 0;
+    int listens = 0;
+    socklen_t size = sizeof type;
+    server->name.length = sizeof server->name.name;
+    if (getsockname(server->listener, (struct sockaddr *)&server->name.name,
+                    &server->name.length) != 0 ||
+        getsockopt(server->listener, SOL_SOCKET, SO_TYPE, &type, &size) != 0)
         return errno;
-    server->family = name.ss_family;
-    return 0;
+    server->name.both = server->name.both && server->name.name.ss_family == AF_INET6;
+    if (type != (server->config.datagram ? SOCK_DGRAM : SOCK_STREAM))
+        return EINVAL;
+    size = sizeof listens;
+    return server->config.datagram ||
+                   (getsockopt(server->listener, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
+                    listens != 0)
+               ? 0
+               : EINVAL;
 }
 
 static int open_sockets(thrum_server_t *server, const thrum_server_config_t *config)
@@ -87,36 +105,37 @@ static int open_sockets(thrum_server_t *server, const thrum_server_config_t *con
     else
         err = listen_at(server, config->address);
     if (err == 0)
-        err = learn_family(server);
+        err = learn_name(server);
     if (err == 0)
         err = thi_null_open(&server->spare);
     errno = saved;
     return err;
 }
 
-static void close_listener(thrum_server_t *server)
+/* In a forked child: what the parent had open. The table is as it was at some moment. */
+static void close_connections(thrum_server_t *server)
 {
-    if (server->listener >= 0)
-        (void)thrum_io_close(server->listener);
-    server->listener = -1;
-    if (server->path != NULL && server->fork_mark == thi_fork_mark && !server->inner) {
-        const int saved = errno;
-        (void)unlink(server->path);
-        errno = saved;
+    for (uint32_t i = 0; server->conns != NULL && i < server->limit; i++) {
+        const thrum_conn_t *c = server->conns[i];
+        if (c != NULL && c->datagram == NULL)
+            thi_fd_close(c->fd);
     }
 }
 
 static void free_server(thrum_server_t *server)
 {
-    close_listener(server);
+    thi_server_close_listener(server);
+    close_connections(server);
     if (server->spare >= 0)
         thi_fd_close(server->spare);
+    if (server->terminate >= 0)
+        thi_fd_close(server->terminate);
     if (server->tally != NULL)
         thi_shared_unmap(server->tally, server->tally_size);
     thi_free(server->conns, server->config.max_connections * sizeof *server->conns);
     thi_free(server->free_slots, server->config.max_connections * sizeof *server->free_slots);
-    free_text(server->path);
-    free_text((char *)(uintptr_t)server->config.name);
+    thi_server_free_text(server->path);
+    thi_server_free_text((char *)(uintptr_t)server->config.name);
     thi_free(server, sizeof *server);
 }
 
@@ -124,11 +143,14 @@ static int build(thrum_server_t *server, const thrum_server_config_t *config)
 {
     server->engine = thi_server_engine(server->config.model);
     server->fork_mark = thi_fork_mark;
+    server->stopping = &server->own_stopping;
     server->deadline = THRUM_FOREVER;
     server->config.name = copy_text(server->config.name);
     if (server->config.name == NULL)
         return ENOMEM;
     const int err = make_tables(server);
+    if (err == 0)
+        server->stopping = &server->tally->stopping;
     return err != 0 ? err : open_sockets(server, config);
 }
 
@@ -154,196 +176,14 @@ int thrum_server_create(thrum_server_t **server, const thrum_server_config_t *co
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Stopping
- */
-
-/* Under the lock. */
-static void wake_all(thrum_server_t *server)
-{
-    for (thi_acceptor_t *a = server->acceptors; a != NULL; a = a->next) {
-        thi_scope_cancel(&a->scope);
-        thi_strand_unpark(a->strand);
-    }
-    thi_conns_wake_idle(server);
-    if (server->engine->stop != NULL)
-        server->engine->stop(server);
-    thrum_cond_broadcast(&server->changed);
-}
-
-/* Under the lock. */
-static void ask(thrum_server_t *server, thrum_time_t deadline, int error)
-{
-    if (server->state == THI_SERVER_NEW) {
-        server->state = THI_SERVER_ENDED;
-        close_listener(server);
-        thrum_cond_broadcast(&server->changed);
-        return;
-    }
-    if (server->state == THI_SERVER_ENDED ||
-        (server->state == THI_SERVER_STOPS && deadline >= server->deadline))
-        return;
-    if (server->state == THI_SERVER_RUNS)
-        server->error = error;
-    server->state = THI_SERVER_STOPS;
-    server->deadline = deadline;
-    thi_store_release(&server->tally->stopping, 1u);
-    wake_all(server);
-}
-
-void thi_server_begin_stop(thrum_server_t *server, thrum_time_t deadline, int error)
-{
-    thrum_mutex_lock(&server->lock);
-    ask(server, deadline, error);
-    thrum_mutex_unlock(&server->lock);
-}
-
-/* Whether the caller is a handler of the server. Under the lock. */
-static bool serves(const thrum_server_t *server)
-{
-    const thi_strand_t *self = thi_self();
-    for (uint32_t i = 0; self != NULL && i < server->limit; i++) {
-        if (server->conns[i] != NULL && server->conns[i]->strand == self)
-            return true;
-    }
-    return false;
-}
-
-/* Under the lock. */
-static int result_of(const thrum_server_t *server)
-{
-    if (server->error != 0)
-        return server->error;
-    return server->cut ? ETIMEDOUT : 0;
-}
-
-static int wait_for_end(thrum_server_t *server, thrum_time_t deadline)
-{
-    int err = 0;
-    while (err == 0 && server->state != THI_SERVER_ENDED)
-        err = thrum_cond_wait_until(&server->changed, &server->lock, deadline);
-    return err != 0 ? err : result_of(server);
-}
-
-/* By a handler in a process of the server: for the parent to see when that ends. */
-static void ask_parent(thrum_server_t *server, thrum_time_t deadline)
-{
-    const uint64_t wanted = (uint64_t)deadline + 1;
-    uint64_t asked = thi_load_relaxed(&server->tally->asked);
-    while ((asked == 0 || wanted < asked) &&
-           !thi_cas_relaxed(&server->tally->asked, &asked, wanted)) {
-    }
-}
-
-void thi_server_heed(thrum_server_t *server)
-{
-    const uint64_t asked = thi_load_relaxed(&server->tally->asked);
-    if (asked != 0)
-        thi_server_begin_stop(server, (thrum_time_t)(asked - 1), 0);
-}
-
-int thrum_server_stop(thrum_server_t *server, thrum_time_t deadline)
-{
-    if (server == NULL)
-        return EINVAL;
-    if (server->fork_mark != thi_fork_mark)
-        return EOWNERDEAD;
-    if (server->inner)
-        ask_parent(server, deadline < 0 ? 0 : deadline);
-    if (server->inner && server->limit == 0)
-        return 0; /* a process for one connection */
-    thrum_mutex_lock(&server->lock);
-    const bool inside = serves(server);
-    ask(server, deadline, 0);
-    const int err = inside ? 0 : wait_for_end(server, THRUM_FOREVER);
-    thrum_mutex_unlock(&server->lock);
-    return err;
-}
-
-int thrum_server_join(thrum_server_t *server, thrum_time_t deadline)
-{
-    if (server == NULL)
-        return EINVAL;
-    if (server->fork_mark != thi_fork_mark)
-        return EOWNERDEAD;
-    thrum_mutex_lock(&server->lock);
-    const int err = server->state == THI_SERVER_NEW ? EINVAL : wait_for_end(server, deadline);
-    thrum_mutex_unlock(&server->lock);
-    return err;
-}
-
-/* ------------------------------------------------------------------------------------------------
  * Running
  */
-
-/* Until it is stopped, by whoever; the caller's cancellation stops it, too. */
-static void wait_for_stop(thrum_server_t *server)
-{
-    thrum_mutex_lock(&server->lock);
-    while (server->state == THI_SERVER_RUNS)
-        if (thrum_cond_wait(&server->changed, &server->lock) == ECANCELED)
-            ask(server, 0, ECANCELED);
-    thrum_mutex_unlock(&server->lock);
-}
-
-/* Under the lock. */
-static void hurry(thrum_server_t *server)
-{
-    server->hurries = true;
-    thi_conns_cancel(server);
-}
-
-static thrum_time_t at(thrum_time_t deadline)
-{
-    return deadline;
-}
-
-static thrum_time_t never(thrum_time_t deadline)
-{
-    (void)deadline;
-    return THRUM_FOREVER;
-}
-
-static thrum_time_t with_grace(thrum_time_t deadline)
-{
-    return deadline > THRUM_FOREVER - GRACE ? THRUM_FOREVER : deadline + GRACE;
-}
-
-/* Under the lock. Until it is empty, or it is time for more; I3. */
-static void wait_for_handlers(thrum_server_t *server, thrum_time_t (*until)(thrum_time_t))
-{
-    while (server->acceptors != NULL || server->active != 0) {
-        const thrum_time_t end = until(server->deadline);
-        if (thrum_cond_wait_until(&server->changed, &server->lock, end) == ETIMEDOUT &&
-            end == until(server->deadline))
-            return;
-    }
-}
-
-static int drain(void *arg, void **result)
-{
-    thrum_server_t *server = arg;
-    (void)result;
-    thrum_mutex_lock(&server->lock);
-    wait_for_handlers(server, at);
-    hurry(server);
-    if (server->engine->kill != NULL) {
-        wait_for_handlers(server, with_grace);
-        server->engine->kill(server);
-    }
-    wait_for_handlers(server, never);
-    close_listener(server); /* I2 */
-    thrum_mutex_unlock(&server->lock);
-    (void)thrum_waitgroup_wait(&server->strands);
-    if (server->engine->end != NULL)
-        server->engine->end(server);
-    return 0;
-}
 
 static void serve(thrum_server_t *server)
 {
     thi_acceptor_t acceptor;
     if (server->engine->accepts) {
-        wait_for_stop(server);
+        thi_server_await_stop(server);
     } else if (thi_acceptor_begin(server, &acceptor)) {
         thi_accept_all(server);
         thi_acceptor_end(server, &acceptor);
@@ -366,9 +206,9 @@ int thi_server_serve(thrum_server_t *server)
             thi_server_begin_stop(server, 0, err);
     }
     serve(server);
-    (void)thrum_shield(drain, server, NULL);
+    (void)thrum_shield(thi_server_drain, server, NULL);
     thrum_mutex_lock(&server->lock);
-    const int err = result_of(server);
+    const int err = thi_server_result(server);
     thrum_mutex_unlock(&server->lock);
     return err;
 }
@@ -379,7 +219,7 @@ static int watch_signal(void *arg, void **result)
     (void)result;
     while (thrum_io_wait(server->terminate, THRUM_IO_IN, THRUM_FOREVER) == 0) {
         if (thi_terminate_taken(server->terminate))
-            thi_server_begin_stop(server, thrum_after(server->config.drain_timeout), 0);
+            thi_server_begin_stop(server, thi_server_drain_deadline(server), 0);
     }
     return 0;
 }
@@ -413,16 +253,24 @@ static int end_watching(void *arg, void **result)
 
 static int begin(thrum_server_t *server)
 {
+    if (server->fork_mark != thi_fork_mark)
+        return EOWNERDEAD;
+    if (thi_self() == NULL)
+        return ENOMEM; /* it could not wait for the end */
     thrum_mutex_lock(&server->lock);
     int err = server->state == THI_SERVER_NEW ? 0 : EBUSY;
     if (err == 0)
         server->state = THI_SERVER_RUNS;
     thrum_mutex_unlock(&server->lock);
-    if (err == 0 && server->config.stop_on_sigterm) {
-        thi_terminate_block();
-        err = begin_watching(server);
-    }
     return err;
+}
+
+static int watch(thrum_server_t *server)
+{
+    if (!server->config.stop_on_sigterm)
+        return 0;
+    thi_terminate_block();
+    return begin_watching(server);
 }
 
 /* From RUNS on; `err`: what went wrong before. */
@@ -444,7 +292,7 @@ int thrum_server_run(thrum_server_t *server)
     if (server == NULL)
         return EINVAL;
     const int err = begin(server);
-    return err == EBUSY ? err : run(server, err);
+    return err != 0 ? err : run(server, watch(server));
 }
 
 static int run_in_background(void *arg, void **result)
@@ -458,12 +306,13 @@ int thrum_server_start(thrum_server_t *server)
     if (server == NULL)
         return EINVAL;
     int err = begin(server);
-    if (err == EBUSY)
+    if (err != 0)
         return err;
     const bool serial = server->config.model == THRUM_SERVE_SERIAL;
     const thrum_thread_config_t config = {.name = server->config.name,
                                           .daemon = true,
                                           .stack_size = serial ? server->config.stack_size : 0};
+    err = watch(server);
     if (err == 0)
         err = thi_server_begin(server);
     if (err == 0)
@@ -489,8 +338,10 @@ int thi_server_inherit(thrum_server_t *server, uint32_t first, uint32_t limit)
     server->strands = (thrum_waitgroup_t)THRUM_WAITGROUP_INIT;
     server->acceptors = NULL;
     server->active = 0;
-    server->runner = server->watcher = NULL;
-    server->begun = server->hurries = server->cut = false;
+    server->runner = server->watcher = server->heeder = NULL;
+    server->begun = server->hurries = false;
+    if (limit != 0)
+        server->stopping = &server->own_stopping; /* others may go on when this one cannot */
     server->deadline = THRUM_FOREVER;
     server->state = THI_SERVER_RUNS;
     server->error = 0;
@@ -506,94 +357,19 @@ static int destroy(void *arg, void **result)
     thrum_server_t *server = arg;
     (void)result;
     if (server->fork_mark == thi_fork_mark) {
-        (void)thrum_server_stop(server, 0);
-        if (server->runner != NULL)
-            (void)thrum_thread_join(server->runner, NULL);
+        thi_server_stop_for_good(server);
+        for (unsigned turns = 0;
+             server->runner != NULL && thrum_thread_join(server->runner, NULL) == ENOMEM; turns++)
+            thi_cpu_yield(turns);
     }
     thrum_thread_release(server->runner);
+    thrum_thread_release(server->watcher); /* in a forked child there is one */
     free_server(server);
     return 0;
 }
 
 void thrum_server_destroy(thrum_server_t *server)
 {
-    if (server != NULL)
-        (void)thrum_shield(destroy, server, NULL);
-}
-
-/* ------------------------------------------------------------------------------------------------
- * Asking
- */
-
-static bool name_of(const thrum_server_t *server, thi_address_t *address)
-{
-    const int saved = errno;
-    memset(address, 0, sizeof *address);
-    address->length = sizeof address->name;
-    thrum_server_t *s = (thrum_server_t *)(uintptr_t)server;
-    thrum_mutex_lock(&s->lock);
-    const bool known =
-        getsockname(s->listener, (struct sockaddr *)&address->name, &address->length) == 0;
-    thrum_mutex_unlock(&s->lock);
-    errno = saved;
-    return known;
-}
-
-size_t thrum_server_address(const thrum_server_t *server, char *text, size_t size)
-{
-    thi_address_t address;
-    if (server != NULL && name_of(server, &address))
-        return thi_address_text(&address, text, size);
-    if (size != 0)
-        text[0] = '\0';
-    return 0;
-}
-
-unsigned thrum_server_port(const thrum_server_t *server)
-{
-    char text[128] = "";
-    const char *colon = NULL;
-    unsigned port = 0;
-    if (thrum_server_address(server, text, sizeof text) < sizeof text && server->family != AF_UNIX)
-        colon = strrchr(text, ':');
-    for (; colon != NULL && colon[1] != '\0'; colon++)
-        port = port * 10 + (unsigned)(colon[1] - '0');
-    return port;
-}
-
-static void add_slot(thrum_server_stats_t *stats, const thi_slot_t *slot)
-{
-    const uint32_t state = thi_load_relaxed(&slot->state);
-    if (state == THI_SLOT_FREE)
-        return;
-    stats->idle += state == THI_SLOT_IDLE;
-    stats->requests += thi_load_relaxed(&slot->requests);
-    stats->received += thi_load_relaxed(&slot->received);
-    stats->sent += thi_load_relaxed(&slot->sent);
-}
-
-void thrum_server_stats(const thrum_server_t *server, thrum_server_stats_t *stats)
-{
-    if (server == NULL || stats == NULL)
-        return;
-    const thi_tally_t *tally = server->tally;
-    *stats = (thrum_server_stats_t){
-        .accepted = thi_load_relaxed(&tally->accepted),
-        .completed = thi_load_relaxed(&tally->completed),
-        .failed = thi_load_relaxed(&tally->failed),
-        .timed_out = thi_load_relaxed(&tally->timed_out),
-        .cancelled = thi_load_relaxed(&tally->cancelled),
-        .crashed = thi_load_relaxed(&tally->crashed),
-        .shed = thi_load_relaxed(&tally->shed),
-        .requests = thi_load_relaxed(&tally->requests),
-        .received = thi_load_relaxed(&tally->received),
-        .sent = thi_load_relaxed(&tally->sent),
-        .restarts = thi_load_relaxed(&tally->restarts),
-        .active = thi_load_relaxed(&tally->active),
-        .peak = thi_load_relaxed(&tally->peak),
-        .processes = thi_load_relaxed(&tally->processes),
-    };
-    if (stats->active != 0)
-        for (size_t i = 0; i < server->config.max_connections; i++)
-            add_slot(stats, &tally->slots[i]);
+    if (server != NULL && thrum_shield(destroy, server, NULL) == ENOMEM)
+        (void)destroy(server, NULL); /* who is not known cannot have been cancelled */
 }

@@ -4,12 +4,15 @@
 /*
  * What the files of the server share.
  *
- *   server.c       made, run, stopped, waited for
+ *   server.c       made, run, destroyed
+ *   stop.c         stopped, waited for
+ *   stats.c        asked
  *   settings.c     a configuration, checked and complete
  *   address.c      addresses as text, and sockets for them
  *   accept.c       taking connections and datagrams, and what is done when there is no room for them
  *   serve.c        a connection's record, from its arrival to its end
- *   conn.c         what handlers do with connections; conn_io.c what that comes to, limits included
+ *   conn.c         what handlers do with connections; conn_io.c what that comes to, limits included; wire.c the
+ *                  system's calls
  *   engine_*.c     what runs handlers: one for each model (the pre-forked ones are one)
  *
  * Whoever takes a connection makes its record, with a slot, and hands it to the engine, which has thi_conn_serve
@@ -27,6 +30,7 @@
 #include <thrum/thread.h>
 #include <thrum/waitgroup.h>
 
+#include "coroutine/coroutine.h"
 #include "strand/strand.h"
 
 /* --- what all processes of a server see ------------------------------------------------------------------ */
@@ -48,12 +52,19 @@ typedef struct thi_tally {
     uint64_t requests, received, sent; /* of connections that have ended */
     uint64_t restarts;
     uint32_t active, peak, processes;
-    uint32_t stopping; /* written before connections are looked at (serve.c) */
+    uint32_t stopping; /* see `stopping` of a server */
     uint32_t told;     /* how often `deadline` has been written, for processes of the server */
     thrum_time_t deadline;
     uint64_t asked; /* not 0: a process has asked for a stop, with that deadline, and 1 */
+    uint32_t asks;  /* how often one has */
     thi_slot_t slots[];
 } thi_tally_t;
+
+typedef struct thi_address {
+    struct sockaddr_storage name;
+    socklen_t length;
+    bool both; /* IPv6, and IPv4 through it */
+} thi_address_t;
 
 /* --- a server -------------------------------------------------------------------------------------------- */
 
@@ -94,10 +105,15 @@ typedef struct thi_acceptor {
 struct thrum_server {
     thrum_server_config_t config; /* complete */
     const thi_engine_t *engine;
-    int listener; /* -1: closed */
-    int spare;    /* a descriptor that can be done without */
-    sa_family_t family;
-    char *path; /* of a Unix socket in a file system, to be removed */
+    int listener;       /* -1: closed */
+    int spare;          /* a descriptor that can be done without */
+    thi_address_t name; /* that it listens on */
+    char *path; /* of a Unix socket in a file system, to be removed; NULL: none, or no more */
+
+    /* Written before connections are looked at (serve.c): for all processes where each has one connection, which the
+     * parent looks at; else for this process alone. */
+    uint32_t *stopping;
+    uint32_t own_stopping;
 
     thi_tally_t *tally;
     size_t tally_size;
@@ -108,6 +124,7 @@ struct thrum_server {
     thrum_cond_t changed;
     thi_server_state_t state;
     bool hurries; /* the deadline has passed */
+    thrum_time_t hurried;
     thrum_time_t deadline;
     thi_acceptor_t *acceptors;
     size_t active;
@@ -115,12 +132,12 @@ struct thrum_server {
     uint32_t *free_slots;
     uint32_t n_free;
     int error; /* what ended the service */
-    bool cut;  /* some were cancelled */
 
     thrum_sem_t room;          /* for connections */
     thrum_waitgroup_t strands; /* that may still touch the server */
     thrum_thread_t *runner;    /* of thrum_server_start */
     thrum_thread_t *watcher;   /* of SIGTERM, which comes by `terminate` */
+    thrum_thread_t *heeder;    /* of processes that ask for a stop */
     int terminate;
     uint32_t fork_mark;
     bool begun; /* the engine has */
@@ -134,12 +151,6 @@ struct thrum_server {
 int thi_server_settings(thrum_server_config_t *full, const thrum_server_config_t *config);
 const thi_engine_t *thi_server_engine(thrum_server_model_t model);
 bool thi_server_preforks(thrum_server_model_t model);
-
-typedef struct thi_address {
-    struct sockaddr_storage name;
-    socklen_t length;
-    bool both; /* IPv6, and IPv4 through it */
-} thi_address_t;
 
 int thi_address_parse(const char *text, thi_address_t *address); /* 0, EINVAL, ENAMETOOLONG */
 size_t thi_address_text(const thi_address_t *address, char *text, size_t size);
@@ -174,9 +185,9 @@ struct thrum_conn {
     thrum_server_t *server;
     thi_slot_t *slot;
     int fd;
-    bool ended;      /* the peer has */
-    bool in_request; /* its first byte has come */
-    bool own_limit;  /* of idle time: the socket's is another */
+    bool ended;          /* the peer has */
+    uint32_t in_request; /* its first byte has come; who writes ends it while another may read */
+    uint32_t own_limit;  /* the socket's own limit is not to be relied upon */
     thi_scope_t scope;
     thi_strand_t *strand;     /* NULL: none serves it yet */
     thrum_process_t *process; /* that serves it; in the parent */
@@ -193,6 +204,7 @@ struct thrum_conn {
     thrum_frames_t *frames;
     thi_datagram_t *datagram; /* instead of a stream */
     void *data;
+    thi_stream_t stream; /* zeros: it is none */
 };
 
 /* Takes `fd` (or, of a datagram, borrows it). There is room (`room`). NULL: no memory; then both are still the
@@ -220,6 +232,17 @@ void thi_conns_cancel(thrum_server_t *server);
 
 #define THI_AHEAD ((size_t)16 << 10)
 
+/* --- wire.c --------------------------------------------------------------------------------------------------
+ * As thrum_io_ calls, from here on without waiting in the system. Open comes first, by who serves. The clock is for
+ * deadlines that need not be exact. */
+void thi_wire_open(thrum_conn_t *c);
+void thi_wire_close(thrum_conn_t *c);
+thrum_time_t thi_wire_clock(const thrum_conn_t *c);
+int thi_wire_read(thrum_conn_t *c, void *buf, size_t size, size_t *n, thrum_time_t deadline);
+int thi_wire_write(thrum_conn_t *c, const struct iovec *pieces, int count, size_t *n,
+                   thrum_time_t deadline);
+int thi_wire_await_room(thrum_conn_t *c, thrum_time_t deadline);
+
 /* --- conn_io.c ------------------------------------------------------------------------------------------------ */
 
 /* For the first read of a strand that serves it. */
@@ -235,26 +258,56 @@ void thi_conn_hold(thrum_conn_t *c);
 /* Has at least one byte more read ahead than there was; 0 with nothing more: the end. */
 int thi_conn_fill(thrum_conn_t *c);
 void thi_conn_took(thrum_conn_t *c, size_t n); /* n bytes of what was read ahead */
+size_t thi_conn_used(const thrum_conn_t *c);   /* bytes of the present request so far */
 
 int thi_conn_put(thrum_conn_t *c, const struct iovec *pieces, int count);
+int thi_conn_may_write(const thrum_conn_t *c); /* 0, ECANCELED */
+int thi_conn_write_error(const thrum_conn_t *c, int err);
+void thi_conn_wait_outside(thrum_conn_t *c); /* from now on no call waits in the system */
 thrum_time_t thi_conn_write_deadline(const thrum_conn_t *c);
 void thi_conn_wrote(thrum_conn_t *c, size_t size);
 
 /* --- server.c --------------------------------------------------------------------------------------------------- */
-
-/* Has it stop, with that deadline, and does not wait. */
-void thi_server_begin_stop(thrum_server_t *server, thrum_time_t deadline, int error);
 
 /* What thrum_server_run does once it is known to run; also in processes of the server. Begins the engine, if that has
  * not been done. */
 int thi_server_begin(thrum_server_t *server);
 int thi_server_serve(thrum_server_t *server);
 
-/* Stops it, if a process of its own has asked for that. */
-void thi_server_heed(thrum_server_t *server);
-
 /* In a process of the server: what the parent's strands had is given up; these slots are this one's. */
 int thi_server_inherit(thrum_server_t *server, uint32_t first, uint32_t limit);
+
+void thi_server_free_text(char *text);
+
+/* --- stop.c ----------------------------------------------------------------------------------------------------- */
+
+/* Has it stop, with that deadline, and does not wait. */
+void thi_server_begin_stop(thrum_server_t *server, thrum_time_t deadline, int error);
+thrum_time_t thi_server_drain_deadline(const thrum_server_t *server);
+
+/* Stops it at once, and waits whatever happens. */
+void thi_server_stop_for_good(thrum_server_t *server);
+
+/* Stops it, if a process of its own has asked for that; a thread that does so when one asks. */
+void thi_server_heed(thrum_server_t *server);
+int thi_server_begin_heeding(thrum_server_t *server);
+void thi_server_end_heeding(thrum_server_t *server);
+
+/* By who runs it: until it stops; from then until every handler has ended, with a shield. */
+void thi_server_await_stop(thrum_server_t *server);
+int thi_server_drain(void *arg, void **result);
+
+/* By another, if who runs it serves: cancels handlers at the deadline. */
+void thi_server_hurry_in_time(thrum_server_t *server);
+
+/* Under the lock. */
+int thi_server_result(const thrum_server_t *server);
+void thi_server_close_listener(thrum_server_t *server);
+
+static inline thrum_time_t thi_limit_after(thrum_time_t now, int64_t limit)
+{
+    return limit < 0 || limit > THRUM_FOREVER - now ? THRUM_FOREVER : now + limit;
+}
 
 static inline void thi_count(uint64_t *counter, uint64_t n)
 {

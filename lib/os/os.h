@@ -370,11 +370,12 @@ void thi_crash_unwatch(void *watch);
 #define THI_POLL_IN 1u
 #define THI_POLL_OUT 2u
 #define THI_POLL_BAD 4u /* it is none */
+#define THI_POLL_ODD 8u /* what is watched: over, broken, or with urgent bytes */
 
 typedef struct thi_polled {
     int fd;
-    unsigned events;
-    unsigned ready; /* events, and BAD */
+    unsigned events; /* in; of a poller, out: the tag of what is watched, 0 for what was armed */
+    unsigned ready;  /* events, and BAD */
 } thi_polled_t;
 
 /* Waits until one of them is ready (an error or hang-up counts as all of its events), or the deadline, or
@@ -462,7 +463,6 @@ void thi_signal_close(int fd);
 /* --- SIGTERM, for the calling thread; the descriptor is readable when one has come: taken takes it. open returns 0,
  * EMFILE, ENFILE, ENOMEM, ENOTSUP. */
 void thi_terminate_block(void);
-void thi_terminate_let(void);
 int thi_terminate_open(int *fd);
 bool thi_terminate_taken(int fd);
 
@@ -590,5 +590,6 @@ static inline bool thi_single_threaded(void)
 
 #include "os/disk.h"
 #include "os/fault.h"
+#include "os/transmit.h"
 
 #endif /* THI_OS_H */

@@ -7,22 +7,12 @@
 
 #include "os/os.h"
 
-static void mask(int how)
+void thi_terminate_block(void)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
-    (void)pthread_sigmask(how, &set, NULL);
-}
-
-void thi_terminate_block(void)
-{
-    mask(SIG_BLOCK);
-}
-
-void thi_terminate_let(void)
-{
-    mask(SIG_UNBLOCK);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 #if defined(__linux__)
