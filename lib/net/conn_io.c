@@ -197,7 +197,7 @@ int thi_conn_fill(thrum_conn_t *c)
 void thi_conn_hold(thrum_conn_t *c)
 {
     begin_request(c);
-    c->request = in(c->read_timeout);
+    c->request = in(c, c->read_timeout);
 }
 
 void thi_conn_took(thrum_conn_t *c, size_t n)

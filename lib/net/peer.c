@@ -5,6 +5,7 @@
 
 #include <thrum/cancel.h>
 #include <thrum/io.h>
+#include <thrum/loop.h>
 
 #include "net/server.h"
 #include "net/transfer.h"
@@ -28,6 +29,8 @@ int thi_peer_read_full(thi_peer_t *peer, void *buf, size_t size)
 
 int thi_peer_check(const thi_peer_t *peer)
 {
+    if (thrum_loop_inside())
+        thrum_yield(); /* a fast peer never lets it wait */
     if (thrum_cancelled())
         return ECANCELED;
     return peer->deadline != THRUM_FOREVER && thrum_now() >= peer->deadline ? ETIMEDOUT : 0;

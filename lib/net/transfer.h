@@ -30,7 +30,7 @@ void thi_peer_of_conn(thi_peer_t *peer, thrum_conn_t *c, const thrum_transfer_co
 /* Exactly `size` bytes. ENODATA: the end comes instead; EBADMSG: in between. */
 int thi_peer_read_full(thi_peer_t *peer, void *buf, size_t size);
 
-/* ECANCELED, ETIMEDOUT: it should not go on, though it need not wait. */
+/* Between two chunks: lets others run. ECANCELED, ETIMEDOUT: it should not go on, though it need not wait. */
 int thi_peer_check(const thi_peer_t *peer);
 
 #endif /* THI_TRANSFER_H */
