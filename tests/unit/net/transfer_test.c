@@ -493,3 +493,75 @@ Test(transfer, over_connections)
         expect_served(&p, models[i]);
     place_remove(&p);
 }
+
+/* ------------------------------------------------------------------------------------------------
+ * A stop in the middle
+ */
+
+static int take_one(thrum_conn_t *c, void *ctx)
+{
+    return thrum_conn_receive_file(c, ctx, NULL, NULL);
+}
+
+struct stopping {
+    thrum_server_t *server;
+    struct sockaddr_in name;
+    thrum_thread_t *stopper;
+};
+
+static int stop_server(void *arg, void **result)
+{
+    (void)result;
+    return thrum_server_stop(arg, thrum_after(THRUM_S(40)));
+}
+
+/* When half is there somebody stops the server; the rest is sent when nobody listens any more. */
+static int stop_at_half(void *ctx, const thrum_transfer_info_t *info)
+{
+    struct stopping *s = ctx;
+    bool listens = true;
+    if (info->done < info->size / 2 || s->stopper != NULL)
+        return 0;
+    cr_assert(thrum_thread_spawn(&s->stopper, stop_server, s->server, NULL) == 0);
+    while (listens) {
+        const int fd = socket(AF_INET, SOCK_STREAM, 0);
+        listens = connect(fd, (struct sockaddr *)&s->name, sizeof s->name) == 0;
+        close(fd);
+    }
+    return 0;
+}
+
+static void expect_finished(const struct place *p, thrum_server_model_t model)
+{
+    struct stopping s = {
+        .name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
+    thrum_server_config_t config = THRUM_SERVER_CONFIG_INIT;
+    thrum_transfer_config_t as = THRUM_TRANSFER_CONFIG_INIT;
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    config.address = "127.0.0.1:0";
+    config.model = model;
+    config.handler = take_one;
+    config.ctx = (void *)(uintptr_t)p->to;
+    cr_assert(thrum_server_create(&s.server, &config) == 0 && thrum_server_start(s.server) == 0);
+    s.name.sin_port = htons((uint16_t)thrum_server_port(s.server));
+    cr_assert(thrum_io_connect(fd, (struct sockaddr *)&s.name, sizeof s.name, THRUM_FOREVER) == 0);
+    as.progress = stop_at_half;
+    as.ctx = &s;
+    cr_expect(thrum_transfer_send(fd, p->path, &as, NULL) == 0);
+    cr_expect(thrum_thread_join(s.stopper, NULL) == 0);
+    thrum_thread_release(s.stopper);
+    thrum_server_destroy(s.server);
+    close(fd);
+    cr_expect(is_whole(p->to, "file", 2 * MEGABYTE + 3));
+    cr_expect(unlink(path_in(p->to, "file")) == 0);
+}
+
+Test(transfer, goes_on_when_the_server_stops)
+{
+    struct place p;
+    place_make(&p);
+    write_file(p.path, 2 * MEGABYTE + 3);
+    expect_finished(&p, THRUM_SERVE_COROUTINES);
+    expect_finished(&p, THRUM_SERVE_POOL);
+    place_remove(&p);
+}
