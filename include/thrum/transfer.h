@@ -64,8 +64,9 @@ typedef struct thrum_transfer_config {
     bool replace;      /**< receiver: also if there is a file of that name; else: EEXIST */
     unsigned mode;     /**< receiver: its permissions, less the umask; 0: 0666 */
     int64_t
-        idle_timeout; /**< ns for which the peer may let wait; 0: 30 s; THRUM_NO_LIMIT. A connection of a
-                             server: its limits of reading and writing instead */
+        idle_timeout; /**< ns for which the peer may let wait, and a second for each 4 MiB of a file that it
+                             has to read or to sync before it answers; 0: 30 s; THRUM_NO_LIMIT. A connection
+                             of a server: its limits of reading and writing instead */
     thrum_time_t deadline; /**< of the whole transfer; 0: none */
 
     /** Called before the first byte is sent, or asked for, and again and again until all is done. Not 0: the

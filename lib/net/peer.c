@@ -48,7 +48,9 @@ static void begin(thi_peer_t *peer, const thrum_transfer_config_t *config)
 
 static thrum_time_t patience(const thi_peer_t *peer)
 {
-    const thrum_time_t end = peer->patience < 0 ? THRUM_FOREVER : thrum_after(peer->patience);
+    const thrum_time_t end = peer->patience < 0
+                                 ? THRUM_FOREVER
+                                 : thrum_after(thi_longer(peer->patience, peer->allowance));
     return end < peer->deadline ? end : peer->deadline;
 }
 
@@ -107,7 +109,7 @@ void thi_peer_of_fd(thi_peer_t *peer, int fd, const thrum_transfer_config_t *con
 static int read_conn(thi_peer_t *peer, void *buf, size_t size, size_t *n)
 {
     if (peer->begun)
-        thi_conn_hold(peer->c);
+        thi_conn_hold(peer->c, peer->allowance);
     return thi_conn_take(peer->c, buf, size, n, false);
 }
 

@@ -18,6 +18,8 @@
 #include "os/os.h"
 
 #define CHUNK ((size_t)128 << 10)
+#define DISK_RATE (UINT64_C(4) << 20) /* bytes a second, of a slow one */
+#define SECONDS_MOST 86400u
 #define PAIRS_MAX ((size_t)2048)
 #define NAME_MAX_SIZE 250u
 #define SUFFIX ".part"
@@ -232,10 +234,20 @@ static int error_in(transfer_t *t, const message_t *m)
     return error_of(code);
 }
 
-/* One without a body, that is no error. */
-static int hear_word(transfer_t *t, message_t *m)
+/* What the other side has to do with so many bytes of a file before it answers takes its time. */
+static int hear_after(transfer_t *t, message_t *m, uint64_t bytes)
 {
-    int err = hear(t, m);
+    const uint64_t seconds = bytes / DISK_RATE;
+    t->peer.allowance = THRUM_S(1) * (int64_t)(seconds < SECONDS_MOST ? seconds : SECONDS_MOST);
+    const int err = hear(t, m);
+    t->peer.allowance = 0;
+    return err;
+}
+
+/* One without a body, that is no error. */
+static int hear_word(transfer_t *t, message_t *m, uint64_t bytes)
+{
+    int err = hear_after(t, m, bytes);
     if (err == 0 && m->body != 0)
         err = EBADMSG;
     return err != 0 ? err : error_in(t, m);
@@ -308,7 +320,7 @@ static int agree(transfer_t *t)
 {
     message_t m;
     uint64_t checksum = 0;
-    int err = hear_word(t, &m);
+    int err = hear_word(t, &m, t->info.size);
     if (err != 0)
         return err;
     if (!number_in(&m, "offset", &t->info.from) || !number_in(&m, "checksum", &checksum) ||
@@ -337,7 +349,7 @@ static int send_it(transfer_t *t)
     const number_t checksum = {"checksum", t->info.checksum};
     if (err == 0)
         err = say(t, NULL, &checksum, 1, 0);
-    return err != 0 ? err : hear_word(t, &m);
+    return err != 0 ? err : hear_word(t, &m, t->info.size);
 }
 
 static int send_file(transfer_t *t, const char *path)
@@ -369,10 +381,10 @@ int thrum_conn_send_file(thrum_conn_t *c, const char *path, const thrum_transfer
 {
     transfer_t *t = NULL;
     int err = path != NULL ? begin_on_conn(&t, c, config) : EINVAL;
-    if (err == 0)
-        err = end(t, info, send_file(t, path));
-    if (t != NULL)
-        thrum_conn_next(c);
+    if (err != 0)
+        return err;
+    err = end(t, info, send_file(t, path));
+    thrum_conn_next(c);
     return err;
 }
 
@@ -443,7 +455,7 @@ static int ask_for_rest(transfer_t *t)
     const number_t have[] = {{"offset", t->info.from}, {"checksum", thi_sum_value(&t->sum)}};
     int err = say(t, NULL, have, 2, 0);
     if (err == 0)
-        err = hear(t, &m);
+        err = hear_after(t, &m, t->info.from);
     if (err == 0)
         err = error_in(t, &m);
     if (err == 0 && (!number_in(&m, "offset", &from) || (from != 0 && from != t->info.from) ||
@@ -495,7 +507,7 @@ static int keep_if_sound(transfer_t *t)
 {
     message_t m;
     uint64_t checksum = 0;
-    int err = hear_word(t, &m);
+    int err = hear_word(t, &m, 0);
     if (err != 0)
         return err;
     t->info.checksum = thi_sum_value(&t->sum);
@@ -514,7 +526,7 @@ static int keep_if_sound(transfer_t *t)
 static int receive_file(transfer_t *t, const char *folder)
 {
     message_t m;
-    int err = hear_word(t, &m);
+    int err = hear_word(t, &m, 0);
     if (err != 0)
         return err;
     err = take_offer(t, &m);
@@ -547,9 +559,9 @@ int thrum_conn_receive_file(thrum_conn_t *c, const char *folder,
 {
     transfer_t *t = NULL;
     int err = folder != NULL ? begin_on_conn(&t, c, config) : EINVAL;
-    if (err == 0)
-        err = end(t, info, receive_file(t, folder));
-    if (t != NULL)
-        thrum_conn_next(c);
+    if (err != 0)
+        return err;
+    err = end(t, info, receive_file(t, folder));
+    thrum_conn_next(c);
     return err;
 }

@@ -22,6 +22,7 @@ struct thi_peer {
     bool blocks; /* the descriptor does; or the system does not send files to it */
     thrum_time_t deadline;
     int64_t patience;
+    int64_t allowance; /* more of it, for an answer that takes its time */
 };
 
 void thi_peer_of_fd(thi_peer_t *peer, int fd, const thrum_transfer_config_t *config);

@@ -132,10 +132,15 @@ static int take_part(int folder, const char *name, int fd, int64_t *size)
         return errno == EWOULDBLOCK ? EBUSY : -1;
     if (fstat(fd, &about) != 0)
         return -1;
-    if (!S_ISREG(about.st_mode) || about.st_nlink > 1)
+    if (!S_ISREG(about.st_mode))
         return EINVAL;
+    if (!is_still(folder, name, &about))
+        return EAGAIN;
+    if (about.st_nlink >
+        1) /* it is also a file of another name: of whoever died in give_name, say */
+        return unlinkat(folder, name, 0) == 0 ? EAGAIN : -1;
     *size = about.st_size;
-    return is_still(folder, name, &about) ? 0 : EAGAIN;
+    return 0;
 }
 
 int thi_part_open(int folder, const char *name, unsigned mode, int *fd, int64_t *size)

@@ -292,6 +292,13 @@ Test(transfer, parts_of_other_files)
     expect_resumed(&p, 500, false);
     write_file(path_in(p.to, "file.part"), 500);
     expect_resumed(&p, 500, true);
+    /* One that is a file of another name as well is left alone. */
+    write_file(path_in(p.to, "other"), 300);
+    char other[256];
+    snprintf(other, sizeof other, "%s/other", p.to);
+    cr_assert(link(other, path_in(p.to, "file.part")) == 0);
+    expect_resumed(&p, 500, false);
+    cr_expect(is_whole(p.to, "other", 300));
     place_remove(&p);
 }
 
