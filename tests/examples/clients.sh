@@ -14,20 +14,16 @@ end() {
 trap end EXIT
 trap 'exit 1' INT TERM
 
-need() {
-    for tool in "$@"; do
-        command -v "$tool" >/dev/null || {
-            printf 'skipped: no %s\n' "$tool"
-            exit 77
-        }
-    done
-}
-
+# Of nc there are several; ours is OpenBSD's.
 has() {
-    command -v "$1" >/dev/null || {
+    if ! command -v "$1" >/dev/null || { [ "$1" = nc ] && ! nc -h 2>&1 | grep -q recvlimit; }; then
         printf 'not asked: no %s\n' "$1"
         return 1
-    }
+    fi
+}
+
+need() {
+    has "$1" || exit 77
 }
 
 # Sets `port` when it listens.
