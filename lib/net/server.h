@@ -244,7 +244,8 @@ void thi_conn_took(thrum_conn_t *c, size_t n); /* n bytes of what was read ahead
 size_t thi_conn_used(const thrum_conn_t *c);   /* bytes of the present request so far */
 
 int thi_conn_put(thrum_conn_t *c, const struct iovec *pieces, int count);
-int thi_conn_cut(const thrum_conn_t *c); /* ECANCELED: its socket is shut down, by the server; or 0 */
+int thi_conn_cut(
+    const thrum_conn_t *c); /* ECANCELED: its socket is shut down, by the server; or 0 */
 int thi_conn_write_error(const thrum_conn_t *c, int err);
 void thi_conn_wait_outside(thrum_conn_t *c); /* from now on no call waits in the system */
 thrum_time_t thi_conn_write_deadline(const thrum_conn_t *c);
