@@ -33,6 +33,7 @@ typedef enum thi_fault {
     THI_FAULT_SEGMENT,   /* making, mapping, growing memory of several processes */
     THI_FAULT_INTERRUPT, /* a signal ends a poll */
     THI_FAULT_WAIT,      /* the system does not wait for processes by descriptors */
+    THI_FAULT_ACCEPT,    /* no descriptor for who connects */
     THI_FAULT_KINDS,
 } thi_fault_t;
 void thi_fault_arm(thi_fault_t kind, unsigned nth);

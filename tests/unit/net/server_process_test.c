@@ -297,6 +297,14 @@ static void short_of_descriptors(const struct model *m)
 Test(server_process, descriptors_run_out_and_come_back)
 {
     short_of_descriptors(&models[0]);
+}
+
+Test(server_process, descriptors_of_threads_run_out_and_come_back)
+{
     short_of_descriptors(&models[2]);
-    short_of_descriptors(&models[3]);
+}
+
+Test(server_process, descriptors_of_processes_run_out_and_come_back)
+{
+    short_of_descriptors(&models[4]);
 }
