@@ -160,12 +160,13 @@ static int serve_all(const struct scene *scene)
     const thrum_server_config_t config = config_of(scene);
     NEED(thrum_server_create(&server, &config) == 0);
     NEED(thrum_server_start(server) == 0);
+    NEED(asks(thrum_server_port(server))); /* its loops have begun */
     for (unsigned nth = 1; nth < FEW; nth++) {
         thi_fault_arm(scene->kind, nth);
         for (unsigned i = 0; i < 3; i++)
             (void)asks(thrum_server_port(server));
         disarm();
-        NEED(serves_or_has_ended(server));
+        NEED(serves_or_has_ended(server) && thrum_server_join(server, PAST) == ETIMEDOUT);
     }
     NEED(thrum_server_stop(server, thrum_after(LONG)) == 0);
     const thrum_server_stats_t s = stats_of(server);
