@@ -42,6 +42,7 @@
 typedef struct thi_slot {
     THRUM_ALIGNED(64)
     uint32_t state; /* written by who serves; FREE by who has taken it, when it is over */
+    int32_t status; /* of its handler, when DONE */
     uint64_t requests, received, sent; /* of the connection that has it; by who serves */
 } thi_slot_t;
 

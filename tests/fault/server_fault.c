@@ -102,9 +102,10 @@ static int start_once(struct scene *scene, unsigned nth)
 static int start_without(void *arg)
 {
     const int saved = errno;
+    struct scene *scene = arg;
     int line = 0;
-    for (unsigned nth = 1; line == 0 && nth < MOST; nth++)
-        line = start_once(arg, nth);
+    for (unsigned nth = 1; line == 0 && nth < (scene->model->preforks ? FEW : MOST); nth++)
+        line = start_once(scene, nth);
     errno = saved;
     return line;
 }
