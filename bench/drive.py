@@ -51,6 +51,9 @@ def parse_arguments():
     p.add_argument("--elements", required=True)
     p.add_argument("--parked", required=True)
     p.add_argument("--sleepers", required=True)
+    p.add_argument("--server-ms", required=True)
+    p.add_argument("--idle-connections", required=True)
+    p.add_argument("--server-rounds", type=int, required=True)
     p.add_argument("--filter", type=regular_expression, required=True)
     p.add_argument("--no-peers", action="store_true")
     p.add_argument("--json", type=pathlib.Path, required=True)
@@ -73,8 +76,7 @@ def find_groups(programs, wanted):
         for name in filter(None, list_names(program)):
             topic, workload, threads, _ = name.split("/")[:4]
             group = Group(program, topic, workload, int(threads))
-            names = [group.name + metric.suffix for metric in results.metrics_of(topic)]
-            if any(wanted.search(name) for name in names):
+            if any(wanted.search(name) for name in group.names()):
                 groups[group] = None
     topics = list(results.TOPICS)
     return sorted(groups, key=lambda group: topics.index(group.topic))
@@ -131,7 +133,8 @@ class Failure(Exception):
 
 
 def start(group, options):
-    adapters = f"({OURS}|{BASELINE})(/|$)" if options.no_peers else ""
+    ours = "|".join([*map(results.adapter_of, results.VARIANTS), group.baseline])
+    adapters = f"({ours})(/|$)" if options.no_peers else ""
     command = [
         group.program,
         f"--benchmark_filter=^{group.name}/{group.threads}/{adapters}",
@@ -150,6 +153,8 @@ def start(group, options):
         f"--elements={options.elements}",
         f"--parked={options.parked}",
         f"--sleepers={options.sleepers}",
+        f"--server_ms={options.server_ms}",
+        f"--idle_connections={options.idle_connections}",
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=options.timeout)
@@ -169,6 +174,7 @@ class Collector:
         self.rows = {}
         self.failures = []
         self.context = {}
+        self.not_installed = set()
         self.repeat_seconds = repeat_seconds  # what is left for repeating disturbed runs
         self.disturbed = self.left_out = 0
 
@@ -178,6 +184,7 @@ class Collector:
 
     def add(self, group, used, output):
         self.context = output["context"]
+        self.not_installed.update(filter(None, self.context.get("not_installed", "").split(", ")))
         self.outputs.setdefault(group, []).append((used, output))
 
     def runs(self):
@@ -189,7 +196,16 @@ class Collector:
                 self.add_figures(group, output)
             if not any(key[0] == group for key in self.rows):  # it keeps its place in the table
                 metric = results.metrics_of(group.topic)[0]
-                self.rows[group, metric] = Row(group, metric)
+                self.rows[group, metric, ""] = Row(group, metric)
+        self.share_peers()
+
+    def share_peers(self):
+        """A variant is beside what its workload's baseline and plain threads did."""
+        for (group, metric, variant), row in self.rows.items():
+            first = self.rows.get((group, metric, ""))
+            if variant and first:
+                for adapter in {group.baseline, BASELINE} & first.samples.keys():
+                    row.samples[adapter] = first.samples[adapter]
 
     def quiet_rounds(self, group):
         """The undisturbed rounds; the quietest three where there are fewer than three."""
@@ -215,7 +231,10 @@ class Collector:
                 self.add_figure(group, results.TIME, adapter, run[time_kind], run)
 
     def add_figure(self, group, metric, adapter, value, run):
-        row = self.rows.setdefault((group, metric), Row(group, metric))
+        variant = results.variant_of(adapter) or ""
+        if variant:
+            adapter = OURS
+        row = self.rows.setdefault((group, metric, variant), Row(group, metric, variant))
         row.about = run.get("label", "")
         row.samples.setdefault(adapter, []).append(value)
         marks = [mark for mark in results.MARKS if mark in run]
@@ -233,8 +252,10 @@ def clock(seconds):
 class Progress:
     """One line that is written over; a line every ten seconds where there is no terminal."""
 
-    def __init__(self, groups, rounds):
-        self.plan = {group: 1 if group.topic == "size" else rounds for group in groups}
+    def __init__(self, groups, options):
+        rounds = options.rounds
+        few = {"size": 1, "server": min(rounds, options.server_rounds)}
+        self.plan = {group: few.get(group.topic, rounds) for group in groups}
         self.rounds = rounds
         self.took = {}  # group: seconds of its last run
         self.begin = self.last_line = time.monotonic()
@@ -291,7 +312,7 @@ def run_undisturbed(group, options, collector):
 
 def run_all(groups, options):
     collector = Collector(options.repeat_seconds)
-    progress = Progress(groups, options.rounds)
+    progress = Progress(groups, options)
     given_up = set()
     for this_round in range(1, options.rounds + 1):
         for index, group in enumerate(groups, 1):
@@ -335,7 +356,7 @@ def commit():
 
 def describe(collector, options, others):
     context = collector.context
-    return {
+    about = {
         "machine": f"{processor_name()}, {len(os.sched_getaffinity(0))} processors, "
         f"{platform.machine()}",
         "kernel": f"{platform.system()} {platform.release()}",
@@ -343,12 +364,16 @@ def describe(collector, options, others):
         "allocator": context.get("allocator", "unknown"),
         "commit": commit(),
         "repetitions": f"{options.rounds} interleaved rounds, medians; windows of "
-        f"{options.contended_ms} ms (contended locks) and {options.window_ms} ms",
+        f"{options.contended_ms} ms (contended locks) and {options.window_ms} ms; servers: "
+        f"{min(options.rounds, options.server_rounds)} rounds, {options.server_ms} ms",
         "neighbours": f"other processes used {others:.2f} processors; of {collector.runs()} runs "
         f"{collector.left_out} were left out because of them, {collector.disturbed} count although "
         "disturbed",
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     }
+    if collector.not_installed:
+        about["left out"] = ", ".join(sorted(collector.not_installed)) + ": not installed"
+    return about
 
 
 def main():
@@ -360,7 +385,7 @@ def main():
     collector = run_all(groups, options)
     others = neighbours.used()
     rows = [row for row in collector.rows.values() if options.filter.search(row.name)]
-    rows.sort(key=lambda row: groups.index(row.group))
+    rows.sort(key=lambda row: (groups.index(row.group), results.VARIANTS.index(row.variant)))
     targets = results.read_targets(HERE / "targets.tsv")
     about = describe(collector, options, others)
 

@@ -45,7 +45,9 @@ void take_options(int argc, char **argv)
             !take_flag(argv[i], "--tree", &options.tree) &&
             !take_flag(argv[i], "--elements", &options.elements) &&
             !take_flag(argv[i], "--parked", &options.parked) &&
-            !take_flag(argv[i], "--sleepers", &options.sleepers)) {
+            !take_flag(argv[i], "--sleepers", &options.sleepers) &&
+            !take_flag(argv[i], "--server_ms", &options.server_ms) &&
+            !take_flag(argv[i], "--idle_connections", &options.idle_connections)) {
             std::fprintf(stderr, "%s: unknown argument %s\n", argv[0], argv[i]);
             std::exit(2);
         }

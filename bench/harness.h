@@ -45,6 +45,8 @@ struct Options {
     int elements = 10000000;        /* --elements: how many a loop and a map have */
     int parked = 100000;            /* --parked: how many coroutines wait */
     int sleepers = 1000000;         /* --sleepers: how many sleep */
+    int server_ms = 2000;           /* --server_ms: how long a server is asked */
+    int idle_connections = 10000;   /* --idle_connections: how many it has that say nothing */
 };
 extern Options options;
 

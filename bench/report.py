@@ -41,6 +41,11 @@ COLOURS = {
     "boost_fiber": "#e09f3e",
     "boost_fiber_buffered": "#e09f3e",
     "boost_fiber_unbuffered": "#f2c14e",
+    "epoll": "#17a2a2",
+    "libevent": "#2e86ab",
+    "libevent_buffers": "#8e6bbf",
+    "nginx": "#4f9d69",
+    "redis": "#e09f3e",
 }
 FLOOR_COLOUR = "#a0a7ad"
 
@@ -107,28 +112,31 @@ def belongs_in_overview(row, targets):
 
 
 def overview_chart(rows, targets):
-    """Bars from 1 to thrum's advantage over pthreads; a diamond where the best peer stands."""
+    """Bars from 1 to thrum's advantage over the baseline; a diamond where the best peer stands."""
     everyone = rows
-    rows = [row for row in rows if row.advantage(BASELINE) and belongs_in_overview(row, targets)]
+    rows = [
+        row for row in rows if row.advantage(row.baseline) and belongs_in_overview(row, targets)
+    ]
     if not rows:
         return ""
     bars, peers, goals, figures = [], [], [], []
     everything = [1.0]
     for index, row in enumerate(rows):
-        y, ratio = len(rows) - index, row.advantage(BASELINE)
+        y, ratio = len(rows) - index, row.advantage(row.baseline)
         target = targets.get(row.workload)
         verdict = target.verdict(row, everyone) if target else ""
         colour = {"ok": "0x3c8d5a", "short": "0xd1495b"}.get(verdict, "0x8fa3b3")
         bars.append(f"1 {y} {min(1, ratio)} {max(1, ratio)} {y - 0.32} {y + 0.32} {colour}")
         figures.append((y, results.figure(ratio)))
         peer = row.best_peer()
-        beside = row.times_better(peer, BASELINE) if peer else None
+        beside = row.times_better(peer, row.baseline) if peer else None
         if beside:
             peers.append(f"{beside} {y}")
             everything.append(beside)
-        if target and target.kind == "ratio":
-            goals.append(f"{target.value} {y - 0.42} 0 0.84")
-            everything.append(target.value)
+        goal = target.ratio() if target else None
+        if goal:
+            goals.append(f"{goal} {y - 0.42} 0 0.84")
+            everything.append(goal)
         everything.append(ratio)
     low, high = min(everything) / 1.3, max(everything) * 1.3
     labels = [(len(rows) - index, row.name) for index, row in enumerate(rows)]
@@ -167,7 +175,8 @@ def point_styles(adapters):
     """adapter: (gnuplot's style, the same as a character)."""
     styles = {adapter: ("pointtype 13 pointsize 0.75", "\u25c6") for adapter in adapters}
     styles[OURS] = ("pointtype 7 pointsize 0.9", "\u25cf")
-    styles[BASELINE] = ("pointtype 5 pointsize 0.75", "\u25a0")
+    for baseline in (BASELINE, *results.BASELINES.values()):
+        styles[baseline] = ("pointtype 5 pointsize 0.75", "\u25a0")
     floors = [adapter for adapter in adapters if results.is_floor(adapter)]
     for (point, character), floor in zip(itertools.cycle(FLOOR_POINTS), floors):
         styles[floor] = (f"pointtype {point} pointsize 0.65", character)
@@ -269,7 +278,8 @@ way the unit runs. Every figure is the median of the rounds; in each round every
 process of its own, in which the libraries take their turns in random order. <em>floor</em> rows are
 the least that the machine or the kernel lets anyone pay, written by hand without safety or features;
 they count as the best peer only where there is no library to compare with. Bars are green where a
-target is met, red where it is missed, grey where there is none.
+target is met, red where it is missed, grey where there is none. In the place of raw pthreads a server
+has a loop of epoll written by hand, which is named.
 """
 
 

@@ -8,6 +8,9 @@ import statistics
 BASELINE = "pthreads"
 OURS = "thrum"
 
+# What thrum can be instead, in a row of its own: the adapter thrum_pool is its variant pool.
+VARIANTS = ["", "pool", "threads", "processes", "prefork_pool", "prefork_coroutines"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
@@ -31,10 +34,14 @@ METRICS = {
     "roundtrip_us": Metric("", "us"),
     "ms": Metric("", "ms"),
     "us": Metric("", "us"),
+    "krps": Metric("", "k requests/s", higher_is_better=True),
+    "p99_us": Metric("_p99", "us"),
+    "processor_us_per_request": Metric("_processor", "us"),
     "seconds": Metric("", "s"),
     "growth_kib": Metric("_growth", "KiB", resolution=256.0),  # the kernel counts pages late
     "bytes": Metric("", "bytes"),
     "bytes_per_item": Metric("_bytes_per_item", "bytes"),
+    "bytes_per_connection": Metric("_memory", "bytes"),
 }
 TIME = Metric("", "ns")  # what a benchmark without such a counter is judged by
 
@@ -69,10 +76,14 @@ TOPICS = {
     "coroutine_many": ("Very many coroutines", ["seconds"]),
     "subprocess": ("Other programs", ["us"]),
     "process": ("Process pools", ["ns_per_task", "roundtrip_us"]),
+    "server": ("Servers", ["krps", "p99_us", "processor_us_per_request", "bytes_per_connection"]),
     "rwlock": ("Readers side by side", ["mops"]),
     "idle": ("Threads that wait", ["processor_us"]),
     "size": ("Sizes", ["bytes"]),
 }
+
+# What stands in the place of raw pthreads where that is something else.
+BASELINES = {"server": "epoll"}
 
 
 def metrics_of(topic):
@@ -83,8 +94,13 @@ def is_floor(adapter):
     return adapter.startswith("floor_")
 
 
-def is_peer(adapter):
-    return adapter not in (OURS, BASELINE)
+def adapter_of(variant):
+    return f"{OURS}_{variant}" if variant else OURS
+
+
+def variant_of(adapter):
+    """Of thrum's adapters; None for the others'."""
+    return next((variant for variant in VARIANTS if adapter_of(variant) == adapter), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,22 +116,38 @@ class Group:
     def name(self):
         return f"{self.topic}/{self.workload}"
 
+    @property
+    def baseline(self):
+        return BASELINES.get(self.topic, BASELINE)
+
+    def names(self):
+        """Of all the rows that there may be of it."""
+        for metric in metrics_of(self.topic):
+            for variant in VARIANTS:
+                yield Row(self, metric, variant).name
+
 
 @dataclasses.dataclass
 class Row:
     group: Group
     metric: Metric
+    variant: str = ""
     about: str = ""
     samples: dict = dataclasses.field(default_factory=dict)  # adapter: figure of every round
     marks: dict = dataclasses.field(default_factory=dict)  # adapter: names in MARKS
 
     @property
     def workload(self):
-        return self.group.workload + self.metric.suffix
+        variant = "_" + self.variant if self.variant else ""
+        return self.group.workload + variant + self.metric.suffix
 
     @property
     def name(self):
-        return self.group.name + self.metric.suffix
+        return f"{self.group.topic}/{self.workload}"
+
+    @property
+    def baseline(self):
+        return self.group.baseline
 
     def value(self, adapter):
         figures = self.samples.get(adapter)
@@ -146,7 +178,8 @@ class Row:
         return "".join(MARKS[mark][0] for mark in self.marks.get(adapter, []))
 
     def peers(self):
-        names = sorted((a for a in self.samples if is_peer(a)), key=lambda a: (is_floor(a), a))
+        ours = (OURS, self.baseline)
+        names = sorted((a for a in self.samples if a not in ours), key=lambda a: (is_floor(a), a))
         return {a: self.value(a) for a in names}
 
     def best_peer(self, among=()):
@@ -173,8 +206,8 @@ def as_json(rows):
             "unit": row.metric.unit,
             "threads": row.group.threads,
             "thrum": rounded(row.value(OURS)),
-            "pthreads": rounded(row.value(BASELINE)),
-            "ratio": rounded(row.advantage(BASELINE)),
+            row.baseline: rounded(row.value(row.baseline)),
+            "ratio": rounded(row.advantage(row.baseline)),
             "spread": rounded(row.spread()),
             "peers": {adapter: rounded(value) for adapter, value in row.peers().items()},
             "marks": {adapter: row.marks[adapter] for adapter in sorted(row.marks)},
@@ -191,7 +224,7 @@ def write_json(path, rows):
 
 
 def thrum_over_baseline(row, _argument, _rows):
-    return row.advantage(BASELINE)
+    return row.advantage(row.baseline)
 
 
 def thrum_itself(row, _argument, _rows):
@@ -242,13 +275,30 @@ class Target:
         return "ok" if met else "short"
 
 
+class Targets(tuple):
+    """What one workload is to reach, all of it."""
+
+    def __str__(self):
+        return ", ".join(str(target) for target in self)
+
+    def verdict(self, row, rows):
+        """The worst; what was not run counts only where nothing was."""
+        verdicts = {target.verdict(row, rows) for target in self}
+        return next(v for v in ("failed", "short", "ok", "not run") if v in verdicts)
+
+    def ratio(self):
+        """Over the baseline, where one is demanded."""
+        return next((target.value for target in self if target.kind == "ratio"), None)
+
+
 def read_targets(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     fields = [line.split("\t") for line in lines if line and not line.startswith("#")]
     targets = {}
     for workload, kind, value in fields:
         kind, _, argument = kind.partition(":")
-        targets[workload] = Target(kind, argument, float(value))
+        target = Target(kind, argument, float(value))
+        targets[workload] = Targets((*targets.get(workload, ()), target))
     return targets
 
 
@@ -270,6 +320,11 @@ def peer_cell(row, peer):
     return f"{figure(row.value(peer))} ({peer}{', ' + letters if letters else ''})"
 
 
+def baseline_cell(row):
+    value = figure(row.value(row.baseline))
+    return value if row.baseline == BASELINE or value == "-" else f"{value} ({row.baseline})"
+
+
 def table_line(row, targets, rows):
     peer = row.best_peer()
     target = targets.get(row.workload)
@@ -277,8 +332,8 @@ def table_line(row, targets, rows):
         row.name,
         row.metric.unit,
         figure(row.value(OURS)),
-        figure(row.value(BASELINE)),
-        figure(row.advantage(BASELINE)),
+        baseline_cell(row),
+        figure(row.advantage(row.baseline)),
         peer_cell(row, peer) if peer else "-",
         figure(row.advantage(peer)) if peer else "-",
         str(target) if target else "",

@@ -38,13 +38,19 @@
 #define THRUM_BEGIN_DECLS extern "C" {
 #define THRUM_END_DECLS }
 #else
+/** Ahead of declarations that C and C++ have in common. */
 #define THRUM_BEGIN_DECLS
+/** Behind them. */
 #define THRUM_END_DECLS
 #endif
 
+/** What the library exports. */
 #define THRUM_API __attribute__((visibility("default")))
+/** Whoever ignores the result has a bug, and is warned. */
 #define THRUM_NODISCARD __attribute__((warn_unused_result))
+/** What need not be used: functions that a macro defines. */
 #define THRUM_UNUSED __attribute__((unused))
+/** Aligned to `n` bytes. */
 #define THRUM_ALIGNED(n) __attribute__((aligned(n)))
 
 THRUM_BEGIN_DECLS

@@ -60,8 +60,9 @@ typedef struct thrum_coro_config {
         0, NULL, false, sizeof(thrum_coro_config_t)                                                \
     }
 
-/** The smallest and the largest stack. */
+/** The smallest stack, in bytes. */
 #define THRUM_CORO_STACK_MIN ((size_t)16 * 1024)
+/** The largest stack, in bytes. */
 #define THRUM_CORO_STACK_MAX ((size_t)256 * 1024 * 1024)
 
 /** Makes a coroutine that will run `fn(arg, &result)` when it is first resumed or switched to.

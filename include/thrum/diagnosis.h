@@ -37,17 +37,22 @@ THRUM_API const char *thrum_strerror(int err);
 /** The version of the library in use, "major.minor.patch". */
 THRUM_API const char *thrum_version(void);
 
+/** The version of the headers; that of the library is what thrum_version returns. */
 #define THRUM_VERSION_MAJOR 0
+/** See THRUM_VERSION_MAJOR. */
 #define THRUM_VERSION_MINOR 1
+/** See THRUM_VERSION_MAJOR. */
 #define THRUM_VERSION_PATCH 0
 
 /** Where the library's memory comes from. Both functions may be called from any thread, and must
  *  not call the library. */
 typedef struct thrum_allocator {
-    size_t size;                                                 /* sizeof(thrum_allocator_t) */
-    void *(*allocate)(size_t size, size_t alignment, void *ctx); /* NULL: no memory */
+    size_t size; /**< sizeof(thrum_allocator_t) */
+    /** Memory of that size and alignment; NULL: there is none. */
+    void *(*allocate)(size_t size, size_t alignment, void *ctx);
+    /** Takes it back, with the size and the alignment that it was asked for with. */
     void (*release)(void *memory, size_t size, size_t alignment, void *ctx);
-    void *ctx;
+    void *ctx; /**< handed to both */
 } thrum_allocator_t;
 
 /** Starts an allocator that carries its own size. */

@@ -104,6 +104,7 @@ typedef struct thrum_executor_figures {
     uint64_t restarted; /**< workers that were replaced */
 } thrum_executor_stats_t;
 
+/** Stores what the executor has done so far; all 0 where it is NULL. */
 THRUM_API void thrum_executor_stats(thrum_executor_t *ex, thrum_executor_stats_t *stats);
 
 THRUM_END_DECLS

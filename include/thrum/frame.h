@@ -57,17 +57,17 @@ typedef struct thrum_frame_config {
 
 /** A frame that has come whole. */
 typedef struct thrum_frame {
-    const void *body;
-    size_t size;
+    const void *body;  /**< valid until the next call for the same frames */
+    size_t size;       /**< of the body, in bytes */
     const void *pairs; /**< for thrum_frame_find and thrum_frame_pair */
-    size_t pairs_size;
+    size_t pairs_size; /**< of all pairs, in bytes */
 } thrum_frame_t;
 
 /** A pair to be sent, or one that has come. */
 typedef struct thrum_pair {
-    const char *key;
-    const void *value;
-    size_t size; /**< of the value, in bytes */
+    const char *key;   /**< a string */
+    const void *value; /**< any bytes */
+    size_t size;       /**< of the value, in bytes */
 } thrum_pair_t;
 
 /** The receiving side of one stream: a parser that takes the stream in pieces of any size. */

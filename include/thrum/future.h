@@ -79,7 +79,9 @@ THRUM_API bool thrum_future_cancel(thrum_future_t *f);
  *  running, or a task that runs in another process). */
 THRUM_API int thrum_future_interrupt(thrum_future_t *f);
 
+/** Whether it was cancelled: it has not run, and will not. */
 THRUM_API bool thrum_future_cancelled(const thrum_future_t *f);
+/** Whether it is running at this moment. */
 THRUM_API bool thrum_future_running(const thrum_future_t *f);
 
 /** Ended: done or cancelled. */

@@ -57,22 +57,25 @@ THRUM_API int thrum_io_write(int fd, const void *buf, size_t size, size_t *n,
 THRUM_API int thrum_io_write_full(int fd, const void *buf, size_t size, size_t *n,
                                   thrum_time_t deadline);
 
-/** As readv and writev; `count` is at most 1024. */
+/** As readv; `count` is at most 1024. */
 THRUM_API int thrum_io_readv(int fd, const struct iovec *iov, int count, size_t *n,
                              thrum_time_t deadline);
+/** As writev; `count` is at most 1024. */
 THRUM_API int thrum_io_writev(int fd, const struct iovec *iov, int count, size_t *n,
                               thrum_time_t deadline);
 
-/** As recv and send, with their flags. With MSG_DONTWAIT they do not wait: EAGAIN. MSG_WAITALL does not wait for
+/** As recv, with its flags. With MSG_DONTWAIT it does not wait: EAGAIN. MSG_WAITALL does not wait for
  *  more than there is: thrum_io_read_full does. */
 THRUM_API int thrum_io_recv(int fd, void *buf, size_t size, int flags, size_t *n,
                             thrum_time_t deadline);
+/** As send, with its flags. With MSG_DONTWAIT it does not wait: EAGAIN. */
 THRUM_API int thrum_io_send(int fd, const void *buf, size_t size, int flags, size_t *n,
                             thrum_time_t deadline);
 
-/** As recvfrom and sendto. `addr` and `addr_len` may be NULL. */
+/** As recvfrom. `addr` and `addr_len` may be NULL. */
 THRUM_API int thrum_io_recvfrom(int fd, void *buf, size_t size, int flags, struct sockaddr *addr,
                                 thrum_socklen_t *addr_len, size_t *n, thrum_time_t deadline);
+/** As sendto. `addr` may be NULL. */
 THRUM_API int thrum_io_sendto(int fd, const void *buf, size_t size, int flags,
                               const struct sockaddr *addr, thrum_socklen_t addr_len, size_t *n,
                               thrum_time_t deadline);
@@ -106,6 +109,7 @@ THRUM_API int thrum_io_wait(int fd, unsigned events, thrum_time_t deadline);
     {                                                                                              \
         THRUM_CASE_KIND_READ, (void *)(intptr_t)(fd), NULL, NULL                                   \
     }
+/** See THRUM_CASE_READ. */
 #define THRUM_CASE_WRITE(fd)                                                                       \
     {                                                                                              \
         THRUM_CASE_KIND_WRITE, (void *)(intptr_t)(fd), NULL, NULL                                  \

@@ -47,7 +47,7 @@ typedef enum {
 
 /** How a loop is to be. Start from THRUM_LOOP_CONFIG_INIT. */
 typedef struct thrum_loop_config {
-    thrum_loop_policy_t policy;
+    thrum_loop_policy_t policy; /**< who runs next; THRUM_ROUND_ROBIN unless told otherwise */
     int64_t boost;      /**< THRUM_FEEDBACK: all start anew after that long (ns); 0: 100 ms */
     int64_t watchdog;   /**< a coroutine that has not let go for that long (ns) is named on standard
                              error, once each time; 0: nobody watches */

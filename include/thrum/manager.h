@@ -139,12 +139,16 @@ THRUM_API int thrum_shared_map_unlock(thrum_shared_map_t *map);
 /** A process's handle of a list. Places are counted from 0; -1 is the last, -2 the one before it, and so on. */
 typedef struct thrum_shared_list thrum_shared_list_t;
 
-/** As for the map. */
+/** See thrum_shared_map_create. */
 THRUM_API int thrum_shared_list_create(thrum_shared_list_t **list, thrum_shared_t *arena);
+/** See thrum_shared_map_open. */
 THRUM_API int thrum_shared_list_open(thrum_shared_list_t **list, thrum_shared_t *arena,
                                      uint64_t offset);
+/** See thrum_shared_map_offset. */
 THRUM_API uint64_t thrum_shared_list_offset(const thrum_shared_list_t *list);
+/** See thrum_shared_map_release. */
 THRUM_API void thrum_shared_list_release(thrum_shared_list_t *list);
+/** See thrum_shared_map_destroy. */
 THRUM_API void thrum_shared_list_destroy(thrum_shared_list_t *list);
 
 /** Adds a value at the end. @return 0, EINVAL, ENOMEM. */
@@ -186,11 +190,14 @@ THRUM_API size_t thrum_shared_list_size(thrum_shared_list_t *list);
 /** Takes all values out, in one step. @return 0, EINVAL, ENOMEM. */
 THRUM_API int thrum_shared_list_clear(thrum_shared_list_t *list);
 
-/** As for the map. */
+/** See thrum_shared_map_lock. */
 THRUM_API THRUM_NODISCARD int thrum_shared_list_lock(thrum_shared_list_t *list);
+/** See thrum_shared_map_trylock. */
 THRUM_API THRUM_NODISCARD int thrum_shared_list_trylock(thrum_shared_list_t *list);
+/** See thrum_shared_map_lock_until. */
 THRUM_API THRUM_NODISCARD int thrum_shared_list_lock_until(thrum_shared_list_t *list,
                                                            thrum_time_t deadline);
+/** See thrum_shared_map_unlock. */
 THRUM_API int thrum_shared_list_unlock(thrum_shared_list_t *list);
 
 THRUM_END_DECLS

@@ -76,8 +76,8 @@ typedef struct thrum_process thrum_process_t;
 
 /** How a process is started; see Start. */
 typedef enum thrum_start_method {
-    THRUM_START_FORK = 0,
-    THRUM_START_SPAWN = 1
+    THRUM_START_FORK = 0, /**< a copy of this process */
+    THRUM_START_SPAWN = 1 /**< a fresh execution of the program */
 } thrum_start_method_t;
 
 /** How a process is to be. Start from THRUM_PROCESS_CONFIG_INIT. What it points to is copied. */

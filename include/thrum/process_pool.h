@@ -29,6 +29,11 @@ THRUM_BEGIN_DECLS
  *          copy; what tasks change stays theirs. Bytes (submit_bytes) travel both ways, at any size. The argument
  *          and the result of submit and map are values: numbers, or addresses of what both sides have (static
  *          data as of then, shared memory made before). An `arg` that points to what was made later means nothing there.
+ * Ordering A submit is a release, the start of its task an acquire, in memory that both processes share; so is the end
+ *          of a task for whoever finds its future done. Their own memory is each one's: no ordering shows it.
+ * Fairness Tasks begin in the order of their submits, but for a few that are given to a worker ahead and that another
+ *          one takes back when it has nothing to do. What a dead worker had not begun goes first. Tasks have no
+ *          priorities, and no task is kept from beginning by those that come after it.
  * Promise  What was accepted is ended exactly once, whatever is killed: worker, spawner, or a task's helpers. A task
  *          is never run again once it has begun, unless on_crash says so; what a dead worker had not begun goes to
  *          another one.
@@ -48,8 +53,14 @@ THRUM_BEGIN_DECLS
  *          exception: what a task has put into a session of its own survives when the spawner itself is killed.
  *          What a task leaves running ends with its worker.
  * Context  Waits work in threads and coroutines. In a worker process the pool is a copy: EPIPE.
+ * Lifetime A future outlives the pool, with its reply; a destroy waits for all tasks. No handle of the pool may be used
+ *          after its destroy. A shutdown with THRUM_KILL_RUNNING also kills workers that are in init or fini at that
+ *          moment, or in init when there is nothing left to do; a second one, what has come into fini since.
+ * Children The spawner is a child of the program, workers are not (unless the program gathers orphans, and the
+ *          spawner was killed). A host that waits for any child (wait(NULL)) sees the spawner end, and may take its
+ *          end from the system: the pool does not mind.
  * Signals  Workers have the signal mask of the thread that made the pool, sessions of their own (no signals
- *          from the terminal), and the program's handlers.
+ *          from the terminal), and the program's handlers, except that SIGCHLD is reset to its default.
  * Streams  Standard output and error are flushed before the pool's processes are forked and when a worker ends.
  * Memory   Some 70 KiB of shared memory for a worker, and what large arguments and replies take; without a name.
  *          Replies beyond 96 bytes live in it as long as their futures.
@@ -83,15 +94,15 @@ typedef struct thrum_process_pool_config {
 
     /** The last that each worker does that is not killed. May be NULL. */
     void (*fini)(void *ctx);
-    void *ctx;
+    void *ctx; /**< handed to both */
 
     size_t max_tasks_per_worker; /**< then it is replaced; 0: no limit. A chunk of a map is one */
     int64_t task_timeout;        /**< nanoseconds; 0: none. Of a map: for each call */
     size_t memory_limit; /**< bytes of data that a worker may allocate beyond what it was born with
                             (RLIMIT_DATA): then malloc fails in it; 0: no limit */
 
-    thrum_crash_t on_crash;
-    unsigned retries; /**< THRUM_CRASH_RETRY */
+    thrum_crash_t on_crash; /**< THRUM_CRASH_FAIL unless told otherwise */
+    unsigned retries;       /**< THRUM_CRASH_RETRY */
 
     size_t backlog;   /**< most tasks that wait for a worker; 0: unbounded */
     bool full_fails;  /**< when there are so many: EAGAIN instead of waiting */

@@ -73,17 +73,21 @@ THRUM_BEGIN_DECLS
 typedef struct thrum_queue thrum_queue_t;
 
 /** Who leaves first. */
-typedef enum { THRUM_FIFO, THRUM_LIFO, THRUM_PRIORITY } thrum_order_t;
+typedef enum {
+    THRUM_FIFO,    /**< the oldest */
+    THRUM_LIFO,    /**< the newest */
+    THRUM_PRIORITY /**< who comes first by `compare` or rank; of equal ones, the oldest */
+} thrum_order_t;
 
 /** How a queue is to be. Start from THRUM_QUEUE_CONFIG_INIT. */
 typedef struct thrum_queue_config {
-    thrum_order_t order;
-    size_t item_size; /**< bytes, copied in and out; > 0 */
-    size_t capacity;  /**< items; 0: unbounded */
+    thrum_order_t order; /**< who leaves first; THRUM_FIFO unless told otherwise */
+    size_t item_size;    /**< bytes, copied in and out; > 0 */
+    size_t capacity;     /**< items; 0: unbounded */
     /** PRIORITY: < 0 when `a` leaves before `b`, 0 when they are equal. It is called with the queue's
      *  mutex held: it must not use the queue. */
     int (*compare)(const void *a, const void *b, void *ctx);
-    void *compare_ctx;
+    void *compare_ctx;  /**< handed to compare */
     size_t config_size; /**< set by THRUM_QUEUE_CONFIG_INIT; 0: this first version */
 } thrum_queue_config_t;
 
@@ -169,8 +173,9 @@ THRUM_API size_t thrum_queue_capacity(const thrum_queue_t *q);
 /** Items put and not marked done, at this moment. */
 THRUM_API size_t thrum_queue_unfinished(const thrum_queue_t *q);
 
-/** Whether it has no items, whether it has no room, at this moment. (An unbounded one always has.) */
+/** Whether it has no items at this moment. */
 THRUM_API bool thrum_queue_empty(const thrum_queue_t *q);
+/** Whether it has no room at this moment. (An unbounded one always has.) */
 THRUM_API bool thrum_queue_full(const thrum_queue_t *q);
 
 /** Stores a descriptor that is readable while the queue has items or is closed, to be polled by a

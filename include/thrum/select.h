@@ -34,11 +34,11 @@ THRUM_BEGIN_DECLS
 
 /** What a case is for; set by the THRUM_CASE_... initialisers. */
 typedef enum {
-    THRUM_CASE_KIND_NONE, /**< never ready: a place left empty */
-    THRUM_CASE_KIND_GET,
-    THRUM_CASE_KIND_PUT,
-    THRUM_CASE_KIND_EVENT,
-    THRUM_CASE_KIND_SEM,
+    THRUM_CASE_KIND_NONE,   /**< never ready: a place left empty */
+    THRUM_CASE_KIND_GET,    /**< an item of a queue */
+    THRUM_CASE_KIND_PUT,    /**< a place in a queue */
+    THRUM_CASE_KIND_EVENT,  /**< an event that is set */
+    THRUM_CASE_KIND_SEM,    /**< a permit of a semaphore */
     THRUM_CASE_KIND_FUTURE, /**< future.h */
     THRUM_CASE_KIND_READ,   /**< io.h */
     THRUM_CASE_KIND_WRITE   /**< io.h */
@@ -46,10 +46,10 @@ typedef enum {
 
 /** One thing to wait for. Make it by an initialiser below. */
 typedef struct thrum_case {
-    thrum_case_kind_t kind;
-    void *object;         /**< the queue, event or semaphore */
-    void *item;           /**< a get: where the item goes */
-    const void *put_item; /**< a put: the item */
+    thrum_case_kind_t kind; /**< what is waited for */
+    void *object;           /**< the queue, event or semaphore */
+    void *item;             /**< a get: where the item goes */
+    const void *put_item;   /**< a put: the item */
 } thrum_case_t;
 
 /** Never chosen. */

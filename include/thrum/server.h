@@ -110,8 +110,8 @@ typedef struct thrum_server_config {
         datagram; /**< UDP, or datagrams of a Unix socket: the handler is called for each. It reads that one (64 KiB
                         of it), and what it writes goes to the sender, a datagram each write */
 
-    thrum_server_model_t model;
-    thrum_handler_fn handler;
+    thrum_server_model_t model; /**< what runs the handler; 0: a coroutine for each */
+    thrum_handler_fn handler;   /**< serves each connection */
     int (*setup)(thrum_conn_t *c,
                  void *ctx); /**< before the handler; not 0: it is not called. May be NULL */
     void (*finish)(thrum_conn_t *c, void *ctx,
@@ -286,6 +286,7 @@ THRUM_API thrum_server_t *thrum_conn_server(const thrum_conn_t *c);
 
 /** A value of the handler's own, NULL at first; setup, handler and finish share it. */
 THRUM_API void thrum_conn_set_data(thrum_conn_t *c, void *data);
+/** That value. */
 THRUM_API void *thrum_conn_data(const thrum_conn_t *c);
 
 THRUM_END_DECLS

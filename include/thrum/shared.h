@@ -106,8 +106,9 @@ THRUM_API void *thrum_shared_pointer(const thrum_shared_t *arena, uint64_t offse
  *  be inherited by dup2, or by clearing that flag in the child. */
 THRUM_API int thrum_shared_fd(const thrum_shared_t *arena);
 
-/** Bytes taken from the system so far, and bytes of those that are allocated, both with all bookkeeping. */
+/** Bytes taken from the system so far, with all bookkeeping. */
 THRUM_API size_t thrum_shared_size(const thrum_shared_t *arena);
+/** Bytes of those that are allocated, with all bookkeeping. */
 THRUM_API size_t thrum_shared_used(const thrum_shared_t *arena);
 
 /** The most bytes that it can ever have. */

@@ -119,8 +119,9 @@ THRUM_API THRUM_NODISCARD int thrum_shared_rlock_lock_until(thrum_shared_rlock_t
 /** Undoes one lock of the calling strand. @return 0, EPERM, or EINVAL. */
 THRUM_API int thrum_shared_rlock_unlock(thrum_shared_rlock_t *r);
 
-/** Whether the calling strand owns it, and how often it has locked it. */
+/** Whether the calling strand owns it. */
 THRUM_API bool thrum_shared_rlock_owned(const thrum_shared_rlock_t *r);
+/** How often the calling strand has locked it; 0 when it does not own it. */
 THRUM_API unsigned thrum_shared_rlock_depth(const thrum_shared_rlock_t *r);
 
 /* --- semaphore ----------------------------------------------------------------------------------- */
@@ -160,8 +161,9 @@ THRUM_API unsigned thrum_shared_sem_value(const thrum_shared_sem_t *s);
 /** Makes `e` an event that is not set; all-zero memory is one, too. @return 0, or EINVAL (NULL). */
 THRUM_API int thrum_shared_event_init(thrum_shared_event_t *e);
 
-/** Sets the flag: all who wait go on, even if it is cleared at once. Clear: later waits wait. */
+/** Sets the flag: all who wait go on, even if it is cleared at once. */
 THRUM_API void thrum_shared_event_set(thrum_shared_event_t *e);
+/** Clears the flag: later waits wait. */
 THRUM_API void thrum_shared_event_clear(thrum_shared_event_t *e);
 
 /** Whether it is set. */
@@ -199,6 +201,7 @@ THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_until(thrum_shared_cond_t *
 /** The same with a recursive lock: gives up every level and takes all of them back. @return as wait. */
 THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_rlock(thrum_shared_cond_t *c,
                                                            thrum_shared_rlock_t *r);
+/** The same, or ETIMEDOUT. */
 THRUM_API THRUM_NODISCARD int thrum_shared_cond_wait_rlock_until(thrum_shared_cond_t *c,
                                                                  thrum_shared_rlock_t *r,
                                                                  thrum_time_t deadline);
@@ -247,9 +250,11 @@ THRUM_API int thrum_shared_barrier_reset(thrum_shared_barrier_t *b);
 /** Breaks the barrier. @return 0, EINVAL, or ENOMEM. */
 THRUM_API int thrum_shared_barrier_abort(thrum_shared_barrier_t *b);
 
-/** How many pass it together; how many are inside; whether it is broken. */
+/** How many pass it together. */
 THRUM_API unsigned thrum_shared_barrier_parties(const thrum_shared_barrier_t *b);
+/** How many are inside at this moment. */
 THRUM_API unsigned thrum_shared_barrier_waiting(const thrum_shared_barrier_t *b);
+/** Whether it is broken. */
 THRUM_API bool thrum_shared_barrier_broken(const thrum_shared_barrier_t *b);
 
 THRUM_END_DECLS

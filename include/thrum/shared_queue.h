@@ -73,10 +73,10 @@ typedef struct thrum_shared_queue thrum_shared_queue_t;
 
 /** How a queue is to be. Start from THRUM_SHARED_QUEUE_CONFIG_INIT. */
 typedef struct thrum_shared_queue_config {
-    thrum_order_t order;
-    size_t item_size;   /**< bytes for which there is room in the queue itself */
-    size_t capacity;    /**< items; > 0 */
-    size_t config_size; /**< set by THRUM_SHARED_QUEUE_CONFIG_INIT; 0: this first version */
+    thrum_order_t order; /**< who leaves first */
+    size_t item_size;    /**< bytes for which there is room in the queue itself */
+    size_t capacity;     /**< items; > 0 */
+    size_t config_size;  /**< set by THRUM_SHARED_QUEUE_CONFIG_INIT; 0: this first version */
 } thrum_shared_queue_config_t;
 
 /** The defaults: a FIFO of 1024 items, of which those up to 64 bytes lie in the queue. */
@@ -125,9 +125,11 @@ THRUM_API THRUM_NODISCARD int thrum_shared_queue_put_until(thrum_shared_queue_t 
 /** The same with a rank, the lowest of which leaves first. @return as those, or ENOTSUP unless PRIORITY. */
 THRUM_API int thrum_shared_queue_put_ranked(thrum_shared_queue_t *q, const void *data, size_t size,
                                             int64_t rank);
+/** As thrum_shared_queue_tryput, with a rank; or ENOTSUP unless PRIORITY. */
 THRUM_API THRUM_NODISCARD int thrum_shared_queue_tryput_ranked(thrum_shared_queue_t *q,
                                                                const void *data, size_t size,
                                                                int64_t rank);
+/** As thrum_shared_queue_put_until, with a rank; or ENOTSUP unless PRIORITY. */
 THRUM_API THRUM_NODISCARD int thrum_shared_queue_put_ranked_until(thrum_shared_queue_t *q,
                                                                   const void *data, size_t size,
                                                                   int64_t rank,
@@ -175,13 +177,16 @@ THRUM_API int thrum_shared_queue_close(thrum_shared_queue_t *q);
 /** Closes, and drops what is there, counted as done. @return as thrum_shared_queue_close. */
 THRUM_API int thrum_shared_queue_abort(thrum_shared_queue_t *q);
 
-/** Items in the queue at this moment; how many it can hold; items put and not marked done. */
+/** Items in the queue at this moment. */
 THRUM_API size_t thrum_shared_queue_size(const thrum_shared_queue_t *q);
+/** How many it can hold. */
 THRUM_API size_t thrum_shared_queue_capacity(const thrum_shared_queue_t *q);
+/** Items put and not marked done, at this moment. */
 THRUM_API size_t thrum_shared_queue_unfinished(const thrum_shared_queue_t *q);
 
-/** Whether it has no items, whether it has no room, at this moment. */
+/** Whether it has no items at this moment. */
 THRUM_API bool thrum_shared_queue_empty(const thrum_shared_queue_t *q);
+/** Whether it has no room at this moment. */
 THRUM_API bool thrum_shared_queue_full(const thrum_shared_queue_t *q);
 
 THRUM_END_DECLS

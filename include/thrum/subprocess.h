@@ -62,9 +62,10 @@ typedef enum thrum_stream_kind {
     THRUM_STREAM_OUT,        /**< of err: wherever out goes */
 } thrum_stream_kind_t;
 
+/** What one of the three streams is to be; a descriptor only where the kind asks for one. */
 typedef struct thrum_stream {
-    thrum_stream_kind_t kind;
-    int fd; /**< of THRUM_STREAM_DESCRIPTOR */
+    thrum_stream_kind_t kind; /**< by all zero: inherited */
+    int fd;                   /**< of THRUM_STREAM_DESCRIPTOR */
 } thrum_stream_t;
 
 /** A descriptor that the program is to have besides its streams. */
@@ -75,7 +76,7 @@ typedef struct thrum_descriptor {
 
 /** Whose process group a program is in. */
 typedef enum thrum_subprocess_group {
-    THRUM_SUBPROCESS_OWN_GROUP,
+    THRUM_SUBPROCESS_OWN_GROUP,   /**< one of its own, in this process's session */
     THRUM_SUBPROCESS_OWN_SESSION, /**< a group in a session of its own, without a terminal */
     THRUM_SUBPROCESS_SAME_GROUP,  /**< this process's: signals go to the program alone */
 } thrum_subprocess_group_t;
@@ -91,13 +92,13 @@ typedef struct thrum_subprocess_config {
     const char *const *env;
     /** Changes to that, in order: "NAME=value" sets, "NAME" takes away. NULL: none. */
     const char *const *env_changes;
-    thrum_stream_t in;
-    thrum_stream_t out;
-    thrum_stream_t err;
+    thrum_stream_t in;  /**< its standard input */
+    thrum_stream_t out; /**< its standard output */
+    thrum_stream_t err; /**< its standard error */
     /** Further descriptors, and how many: at most 1024. */
     const thrum_descriptor_t *pass;
-    size_t pass_count;
-    thrum_subprocess_group_t group;
+    size_t pass_count;              /**< how many of them */
+    thrum_subprocess_group_t group; /**< one of its own unless told otherwise */
     /** What this process ignores (SIGHUP under nohup) is ignored there, too. */
     bool keep_ignored;
     /** Nanoseconds: how long thrum_subprocess_communicate, once the program has ended, goes on for others that have
@@ -134,7 +135,9 @@ THRUM_API int thrum_subprocess_shell(thrum_subprocess_t **p, const char *command
 /** This process's end of a stream that is a pipe: in is written to, out and err are read from; they do not block.
  *  Borrowed: closed by release, or by thrum_subprocess_close. @return -1: it is none, or closed. */
 THRUM_API int thrum_subprocess_in(thrum_subprocess_t *p);
+/** The same of out. */
 THRUM_API int thrum_subprocess_out(thrum_subprocess_t *p);
+/** The same of err. */
 THRUM_API int thrum_subprocess_err(thrum_subprocess_t *p);
 
 /** Closes this process's end of that number; whoever waits on it has ECANCELED. That of in tells the program the
@@ -146,10 +149,10 @@ typedef struct thrum_output {
     char *out; /**< what came from out, with a '\0' behind it that is not counted; NULL: no pipe */
     size_t out_size; /**< how many bytes */
     char *err;       /**< the same from err */
-    size_t err_size;
-    size_t written; /**< how much of the input went into the pipe */
-    bool ended;     /**< it has ended, and this is how: */
-    int code;       /**< its exit code, or the signal that ended it, negative */
+    size_t err_size; /**< how many bytes */
+    size_t written;  /**< how much of the input went into the pipe */
+    bool ended;      /**< it has ended, and this is how: */
+    int code;        /**< its exit code, or the signal that ended it, negative */
     size_t thrum_private[2];
 } thrum_output_t;
 

@@ -56,7 +56,7 @@ typedef struct thrum_thread_pool_config {
     /** 0: the processors that this process may use, container limits counted. */
     size_t workers;
 
-    thrum_policy_t policy;
+    thrum_policy_t policy; /**< who runs next; THRUM_POLICY_STEALING unless told otherwise */
     size_t
         backlog; /**< most tasks queued; 0: unbounded. One that was cancelled keeps its place until a
                              worker comes upon it */
@@ -68,7 +68,7 @@ typedef struct thrum_thread_pool_config {
 
     /** The last that each worker does whose init returned 0. May be NULL. */
     void (*fini)(void *ctx);
-    void *ctx;
+    void *ctx; /**< handed to both */
 
     /** Workers are called name-0, name-1, ..., of which the system shows 15 bytes. NULL: "thrum". */
     const char *name;

@@ -21,9 +21,11 @@ THRUM_BEGIN_DECLS
 /** No deadline. */
 #define THRUM_FOREVER INT64_MAX
 
-/** Durations, in nanoseconds. */
+/** A duration: `n` microseconds, in nanoseconds. */
 #define THRUM_US(n) (INT64_C(1000) * (int64_t)(n))
+/** A duration: `n` milliseconds, in nanoseconds. */
 #define THRUM_MS(n) (INT64_C(1000000) * (int64_t)(n))
+/** A duration: `n` seconds, in nanoseconds. */
 #define THRUM_S(n) (INT64_C(1000000000) * (int64_t)(n))
 
 /** The present instant. About 20 ns: a clock read, no system call. */

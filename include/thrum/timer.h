@@ -79,8 +79,9 @@ THRUM_API THRUM_NODISCARD int thrum_timer_cancel_wait_until(thrum_timer_t *t, bo
 /** Whether there is a run to come. */
 THRUM_API bool thrum_timer_scheduled(const thrum_timer_t *t);
 
-/** How many runs have begun, and how many were skipped, since it was made. */
+/** How many runs have begun since it was made. */
 THRUM_API uint64_t thrum_timer_runs(const thrum_timer_t *t);
+/** How many runs were skipped since it was made; see Time. */
 THRUM_API uint64_t thrum_timer_skipped(const thrum_timer_t *t);
 
 /** Gives the handle back; see Lifetime. NULL: nothing. */

@@ -93,8 +93,11 @@ struct thrum_coro {
     bool unwinding;  /* its release resumed it to end */
     bool holds_back; /* never of one that has resumed it */
 
-    thrum_loop_t *loop;      /* spawned on it; NULL: it is resumed by hand */
-    thi_port_t *port;        /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
+    thrum_loop_t *loop; /* spawned on it; NULL: it is resumed by hand */
+    thi_port_t *port;   /* BLOCKED: of the loop that is to be told; NULL: the thread sleeps */
+    uint32_t timer; /* place among the loop's deadlines, + 1; 0: none. See thi_loop_block_lazily */
+    uint8_t level;  /* THRUM_FEEDBACK */
+    bool timed_out;
     thrum_coro_t *next_post; /* in a port's inbox */
     thi_port_t *posted;      /* it is in that one's, or on its way; NULL: in none */
     thrum_coro_t *younger;   /* among those of the loop that have not ended */
@@ -104,12 +107,9 @@ struct thrum_coro {
     uint32_t refs;
     uint32_t ended;
     uint32_t fresh;  /* spawned by another thread, and the loop has not seen it yet */
-    uint32_t timer;  /* place among the loop's deadlines, + 1; 0: none */
-    uint8_t level;   /* THRUM_FEEDBACK */
     uint8_t class;   /* stack.c */
     bool registered; /* stack.c */
     bool daemon;
-    bool timed_out;
     char name[THI_CORO_NAME];
 };
 
@@ -270,7 +270,10 @@ typedef struct thi_deadlines {
 bool thi_deadlines_reserve(thi_deadlines_t *heap, uint32_t count); /* false: no memory */
 void thi_deadlines_add(thi_deadlines_t *heap, thrum_coro_t *co);   /* there is room; co->deadline */
 void thi_deadlines_remove(thi_deadlines_t *heap, thrum_coro_t *co);
-thrum_coro_t *thi_deadlines_first(const thi_deadlines_t *heap); /* NULL: none */
+thrum_coro_t *thi_deadlines_first(const thi_deadlines_t *heap);  /* NULL: none */
+thrum_time_t thi_deadlines_soonest(const thi_deadlines_t *heap); /* FOREVER: none */
+thrum_time_t thi_deadlines_time(const thi_deadlines_t *heap,
+                                const thrum_coro_t *co); /* it is there */
 void thi_deadlines_end(thi_deadlines_t *heap);
 
 /* Where other threads leave word for a loop. Never freed, since a waker may be late. */
@@ -336,6 +339,13 @@ struct thrum_loop {
     int poller;     /* -1: none yet */
     uint8_t *armed; /* waitfd.c: by descriptor, the directions that the poller is to tell of */
     size_t armed_size;
+    struct thi_stream **streams; /* stream.c: by descriptor */
+    size_t streams_size;
+    uint32_t stream_tag; /* of the one that was opened last */
+    /* turn.c */
+    bool asked;          /* the poller, since the line was run */
+    bool polled;         /* what ended its last sleep was a descriptor, and nobody has left word */
+    thrum_time_t looked; /* around, by the coarse clock */
     thrum_loop_config_t config;
     thrum_time_t since; /* THRUM_FEEDBACK: when the current one got its turn */
     thrum_time_t boosted;
@@ -353,6 +363,10 @@ void thi_loop_ready(thrum_loop_t *loop, thrum_coro_t *co);
 
 /* Sleeps in the loop until it is woken, or the deadline: 0 or ETIMEDOUT. */
 int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline);
+
+/* The same for who waits again and again with a deadline that hardly ever passes: what was entered among the
+ * deadlines stays there when it is woken, for the next such wait, and is looked at again when its time comes. */
+int thi_loop_block_lazily(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline);
 
 /* Takes it up, on the loop's thread. */
 void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co);
@@ -388,6 +402,14 @@ int thi_loop_need_poller(thrum_loop_t *loop);
 
 /* Descriptors that the loop's poller has found ready. */
 void thi_waitfd_ready(thrum_loop_t *loop, const thi_polled_t *polled, size_t n);
+
+/* A stream's events. The loop ends, or is a forked child's: its streams are of no use. */
+void thi_stream_ready(thrum_loop_t *loop, const thi_polled_t *polled);
+void thi_streams_lose(thrum_loop_t *loop);
+
+/* Sleeps in the loop until it is woken, or for no reason, or (ETIMEDOUT) the deadline has passed: see
+ * thi_loop_block_lazily. The current coroutine, where its thread runs a loop. */
+int thi_coro_park_lazily(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline);
 
 /* Spawns. `stage`: the caller's, or NULL. */
 int thi_loop_spawn(thrum_loop_t *loop, thi_stage_t *stage, thrum_coro_t **co, thrum_fn fn,

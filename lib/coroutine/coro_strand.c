@@ -32,6 +32,14 @@ static int block(thi_strand_t *self, thrum_time_t deadline)
     return loop != NULL ? thi_loop_block(stage, co, deadline) : thi_thread_block(self, deadline);
 }
 
+int thi_coro_park_lazily(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
+{
+    int err = 0;
+    if (thi_strand_will_park(&co->strand) && !move(co, stage->loop->port))
+        err = thi_loop_block_lazily(stage, co, deadline);
+    return thi_strand_parked(&co->strand, err);
+}
+
 /* Whether another coroutine of the loop runs next: then a wait may be near. */
 static bool stays(const thi_strand_t *self)
 {

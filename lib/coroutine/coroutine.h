@@ -2,9 +2,10 @@
 #define THI_COROUTINE_H
 
 /*
- * The door of lib/coroutine. Other layers use it as programs do, by thrum/io.h and the like; and this, who close
- * descriptors in their own way:
+ * The door of lib/coroutine. Other layers use it as programs do, by thrum/io.h and the like; and streams, who have
+ * sockets of their own; and this, who close descriptors in their own way:
  */
+#include "coroutine/stream.h"
 
 /* Wakes whoever waits for it, for good: ECANCELED. To be called before it is closed. */
 void thi_waitfd_closed(int fd);

@@ -104,3 +104,13 @@ thrum_coro_t *thi_deadlines_first(const thi_deadlines_t *heap)
 {
     return heap->count != 0 ? heap->entries[0].co : NULL;
 }
+
+thrum_time_t thi_deadlines_soonest(const thi_deadlines_t *heap)
+{
+    return heap->count != 0 ? heap->entries[0].time : THRUM_FOREVER;
+}
+
+thrum_time_t thi_deadlines_time(const thi_deadlines_t *heap, const thrum_coro_t *co)
+{
+    return heap->entries[co->timer - 1].time;
+}

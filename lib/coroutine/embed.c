@@ -53,8 +53,7 @@ void thi_loop_set_alarm(thrum_loop_t *loop)
 {
     if (loop->alarm < 0)
         return;
-    const thrum_coro_t *first = thi_deadlines_first(&loop->deadlines);
-    thi_alarm_set(loop->alarm, first != NULL ? first->deadline : THRUM_FOREVER);
+    thi_alarm_set(loop->alarm, thi_deadlines_soonest(&loop->deadlines));
     if (loop->waiting != 0 || !thi_port_leave(loop->port, true))
         thi_signal_set(loop->port->signal, true);
 }

@@ -54,6 +54,8 @@ static inline void thi_line_dismiss(thrum_loop_t *loop, thrum_coro_t *co)
 {
     loop->alive--;
     loop->daemons -= co->daemon;
+    if (THI_UNLIKELY(co->timer != 0)) /* a lazy wait has left it */
+        thi_deadlines_remove(&loop->deadlines, co);
     if (co->older != NULL)
         co->older->younger = co->younger;
     if (co->younger != NULL)

@@ -117,24 +117,64 @@ static inline void forget_used(const thrum_loop_t *loop, thrum_coro_t *co)
     }
 }
 
+/* There is no memory to sleep in: it looks again and again. */
+THI_NOINLINE static int sleep_not(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
+{
+    thi_line_enqueue(stage->loop, co);
+    let_others_run(stage, co, true);
+    return thi_clock() >= deadline ? ETIMEDOUT : 0;
+}
+
+/* False: no memory. */
+static bool add_deadline(thrum_loop_t *loop, thrum_coro_t *co, thrum_time_t deadline)
+{
+    if (!thi_deadlines_reserve(&loop->deadlines, loop->deadlines.count + 1))
+        return false;
+    co->deadline = deadline;
+    thi_deadlines_add(&loop->deadlines, co);
+    return true;
+}
+
 int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
 {
     thrum_loop_t *loop = stage->loop;
     forget_used(loop, co);
-    if (deadline != THRUM_FOREVER) {
-        if (!thi_deadlines_reserve(&loop->deadlines, loop->deadlines.count + 1)) {
-            thi_line_enqueue(loop, co); /* no memory to sleep in: it looks again and again */
-            let_others_run(stage, co, true);
-            return thi_clock() >= deadline ? ETIMEDOUT : 0;
-        }
-        co->deadline = deadline;
-        thi_deadlines_add(&loop->deadlines, co);
-    }
+    if (THI_UNLIKELY(co->timer != 0)) /* a lazy wait has left it */
+        thi_deadlines_remove(&co->loop->deadlines, co);
+    if (deadline != THRUM_FOREVER && !add_deadline(loop, co, deadline))
+        return sleep_not(stage, co, deadline);
     thi_coro_set_state(co, THI_CORO_BLOCKED);
     co->timed_out = false;
     let_others_run(stage, co, true);
     if (co->timer != 0)
         thi_deadlines_remove(&stage->loop->deadlines, co);
+    return co->timed_out ? ETIMEDOUT : 0;
+}
+
+/* What stands there, and is not too late, is good enough. */
+static bool has_deadline(thrum_loop_t *loop, thrum_coro_t *co, thrum_time_t deadline)
+{
+    co->deadline = deadline;
+    if (co->timer != 0) {
+        if (thi_deadlines_time(&loop->deadlines, co) <= deadline)
+            return true;
+        thi_deadlines_remove(&loop->deadlines, co);
+    }
+    return deadline == THRUM_FOREVER || add_deadline(loop, co, deadline);
+}
+
+int thi_loop_block_lazily(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
+{
+    thrum_loop_t *loop = stage->loop;
+    if (THI_UNLIKELY(co->loop !=
+                     loop)) /* nobody would take it out when it ends, or sleeps elsewhere */
+        return thi_loop_block(stage, co, deadline);
+    forget_used(loop, co);
+    if (!has_deadline(loop, co, deadline))
+        return sleep_not(stage, co, deadline);
+    thi_coro_set_state(co, THI_CORO_BLOCKED);
+    co->timed_out = false;
+    let_others_run(stage, co, true);
     return co->timed_out ? ETIMEDOUT : 0;
 }
 

@@ -59,6 +59,7 @@ static void begin_anew(thrum_loop_t *loop)
     port->signal = -1;
     port->inbox = NULL;
     thi_loop_forget_visitors(loop);
+    thi_streams_lose(loop);
     for (size_t fd = 0; fd < loop->armed_size; fd++)
         loop->armed[fd] = 0;
 }

@@ -56,23 +56,32 @@ static void take_post(thrum_loop_t *loop)
 
 static void wake_overdue(thrum_loop_t *loop)
 {
-    thrum_coro_t *co = thi_deadlines_first(&loop->deadlines);
-    if (co == NULL)
+    thi_deadlines_t *heap = &loop->deadlines;
+    if (heap->count == 0)
         return;
     const thrum_time_t now = thi_clock();
-    while (co != NULL && co->deadline <= now) {
-        thi_deadlines_remove(&loop->deadlines, co);
-        co->timed_out = co->state == THI_CORO_BLOCKED;
+    while (thi_deadlines_soonest(heap) <= now) {
+        thrum_coro_t *co = thi_deadlines_first(heap);
+        thi_deadlines_remove(heap, co);
+        if (co->state != THI_CORO_BLOCKED)
+            continue;
+        if (co->deadline > now) { /* a lazy wait has moved it on */
+            if (co->deadline != THRUM_FOREVER)
+                thi_deadlines_add(heap, co);
+            continue;
+        }
+        co->timed_out = true;
         thi_loop_ready(loop, co);
-        co = thi_deadlines_first(&loop->deadlines);
     }
 }
 
-static void ask_poller(thrum_loop_t *loop, thrum_time_t deadline)
+/* How many descriptors are ready. */
+static size_t ask_poller(thrum_loop_t *loop, thrum_time_t deadline)
 {
     thi_polled_t polled[EVENTS];
     const size_t n = thi_poller_wait(loop->poller, polled, EVENTS, deadline);
     thi_waitfd_ready(loop, polled, n);
+    return n;
 }
 
 /* THRUM_FEEDBACK: nobody is left at the bottom for ever. */
@@ -100,8 +109,12 @@ static void look_around(thrum_loop_t *loop)
 {
     take_post(loop);
     wake_overdue(loop);
-    if (loop->poller >= 0 && loop->waiting != 0) /* else it is asked while the loop sleeps */
-        ask_poller(loop, 0);
+    if (!loop->asked)
+        loop->looked = thi_clock_coarse();
+    /* It has been asked while the loop slept, or will be. */
+    if (loop->poller >= 0 && loop->waiting != 0 && !loop->asked)
+        (void)ask_poller(loop, 0);
+    loop->asked = false;
     if (loop->config.policy == THRUM_FEEDBACK)
         boost(loop);
 }
@@ -127,29 +140,34 @@ static bool spin(thrum_loop_t *loop)
     return found;
 }
 
+static void sleep_until(thrum_loop_t *loop, thrum_time_t deadline)
+{
+    loop->asked = loop->poller >= 0;
+    if (loop->asked)
+        loop->polled = ask_poller(loop, deadline) != 0 && !thi_port_has_post(loop->port);
+    else
+        thi_port_sleep(loop->port, deadline);
+}
+
 static void sleep_in_loop(thrum_loop_t *loop, thrum_time_t until)
 {
-    const thrum_coro_t *first = thi_deadlines_first(&loop->deadlines);
-    const thrum_time_t deadline =
-        first != NULL && first->deadline < until ? first->deadline : until;
-    if (until != 0 && spin(loop))
+    const thrum_time_t soonest = thi_deadlines_soonest(&loop->deadlines);
+    const thrum_time_t deadline = soonest < until ? soonest : until;
+    if (until != 0 && !loop->polled && spin(loop))
         return;
     thi_strand_t *self = thi_current.strand;
-    const bool polls = loop->poller >= 0;
     const thrum_time_t start = thi_clock_coarse();
-    if (!thi_port_fall_asleep(loop->port, polls))
+    if (!thi_port_fall_asleep(loop->port, loop->poller >= 0))
         return;
     /* A worker of a pool: the others' tasks are not to wait for it. */
     if (THI_UNLIKELY(self->on_sleep != NULL) && until != 0)
         self->on_sleep(self, true);
-    if (polls)
-        ask_poller(loop, deadline);
-    else
-        thi_port_sleep(loop->port, deadline);
+    sleep_until(loop, deadline);
     thi_port_wake_up(loop->port);
     if (THI_UNLIKELY(self->on_sleep != NULL) && until != 0)
         self->on_sleep(self, false);
-    thi_spin_slept(self, thi_clock_coarse() - start);
+    loop->looked = thi_clock_coarse();
+    thi_spin_slept(self, loop->looked - start);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -246,6 +264,7 @@ static int enter(thrum_loop_t *loop, thi_stage_t **stage)
     thi_coro_set_state(&(*stage)->self, THI_CORO_RESUMING);
     (*stage)->self.resumed = NULL;
     (*stage)->self.out = NULL;
+    loop->asked = false;
     if (loop->fork_mark != thi_fork_mark)
         thi_loop_forked(loop);
     return 0;
@@ -385,6 +404,8 @@ void thrum_loop_destroy(thrum_loop_t *loop)
         thi_poller_close(loop->poller);
     thi_port_close(loop->port);
     thi_deadlines_end(&loop->deadlines);
+    thi_streams_lose(loop);
+    thi_free(loop->streams, loop->streams_size * sizeof *loop->streams);
     thi_free(loop->armed, loop->armed_size);
     thi_free(loop, sizeof *loop);
 }

@@ -14,6 +14,7 @@
  */
 #include <string.h>
 
+#include "coroutine/stream.h"
 #include "coroutine/waitfd.h"
 
 #define FD_MAX (1 << 21)
@@ -42,6 +43,21 @@ static void ready(int fd, unsigned events)
         unpark(fd, &reading, NULL);
     if ((events & (THI_POLL_OUT | THI_POLL_BAD)) != 0)
         unpark(fd, &writing, NULL);
+}
+
+void thi_waitfd_unpark(int fd, unsigned directions)
+{
+    ready(fd, directions);
+}
+
+const thi_site_t *thi_waitfd_site(unsigned direction)
+{
+    return direction == THI_POLL_IN ? &reading : &writing;
+}
+
+const void *thi_waitfd_object(int fd)
+{
+    return key_of(fd);
 }
 
 static void tell_closed(const thi_unparked_t *found, void *arg)
@@ -101,6 +117,8 @@ int thi_waitfd_arm(thrum_loop_t *loop, int fd, unsigned events)
         err = ENOMEM;
     if (err != 0)
         return err;
+    if (THI_UNLIKELY((size_t)fd < loop->streams_size && loop->streams[fd] != NULL))
+        return thi_stream_share(loop->streams[fd], events);
     loop->armed[fd] |= (uint8_t)events;
     err = thi_poller_arm(loop->poller, fd, loop->armed[fd], false);
     if (err != 0)
@@ -116,7 +134,9 @@ void thi_waitfd_ready(thrum_loop_t *loop, const thi_polled_t *polled, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const int fd = polled[i].fd;
-        if (fd == loop->port->signal) {
+        if (polled[i].events != 0) {
+            thi_stream_ready(loop, &polled[i]);
+        } else if (fd == loop->port->signal) {
             thi_signal_set(fd, false);
         } else if (fd != loop->alarm && (size_t)fd < loop->armed_size) {
             const unsigned left = loop->armed[fd] & ~polled[i].ready;

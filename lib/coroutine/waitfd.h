@@ -24,6 +24,13 @@ int thi_waitfd_arm(thrum_loop_t *loop, int fd, unsigned events);
 void thi_waitfd_polled(thi_poll_set_t *set);
 bool thi_waitfd_is_number(int fd);
 
+/* What the diagnosis is told of who waits. */
+const thi_site_t *thi_waitfd_site(unsigned direction);
+const void *thi_waitfd_object(int fd);
+
+/* Those who wait for it are to look again. */
+void thi_waitfd_unpark(int fd, unsigned directions);
+
 /* How many wait for it; tests wait for a state with it. */
 unsigned thi_waitfd_count(int fd);
 

@@ -120,7 +120,7 @@ static int send_some(thrum_conn_t *c, int file, int64_t *offset, size_t size)
         if (n < 0 && n != -EAGAIN)
             return thi_conn_write_error(c, (int)-n);
         if (n < 0) {
-            const int err = thrum_io_wait(c->fd, THRUM_IO_OUT, deadline);
+            const int err = thi_wire_await_room(c, deadline);
             if (err != 0)
                 return err;
             continue;

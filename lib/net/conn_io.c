@@ -17,9 +17,9 @@
 
 #include "os/os.h"
 
-static thrum_time_t in(int64_t limit)
+static thrum_time_t in(const thrum_conn_t *c, int64_t limit)
 {
-    return limit < 0 ? THRUM_FOREVER : thi_limit_after(thi_clock_coarse(), limit);
+    return limit < 0 ? THRUM_FOREVER : thi_limit_after(thi_wire_clock(c), limit);
 }
 
 static thrum_time_t sooner(thrum_time_t a, thrum_time_t b)
@@ -54,7 +54,7 @@ void thi_conn_io_begin(thrum_conn_t *c)
         thi_fd_set_limits(c->fd, c->idle_timeout < 0 ? 0 : c->idle_timeout,
                           c->write_timeout < 0 ? 0 : c->write_timeout);
     else
-        thi_fd_set_nonblocking(c->fd, true);
+        thi_wire_open(c);
 }
 
 /* EAGAIN: it did not wait. */
@@ -81,12 +81,12 @@ static int receive_idle(thrum_conn_t *c, void *buf, size_t size, size_t *n)
     thi_fence_full(); /* I2 of serve.c */
     *n = 0;
     if (thi_load_relaxed(c->server->stopping) == 0) {
-        const thrum_time_t until = in(c->idle_timeout);
+        const thrum_time_t until = in(c, c->idle_timeout);
         err = EAGAIN;
         if (c->server->engine->blocks && thi_load_relaxed(&c->own_limit) == 0 && until <= c->total)
             err = receive_blocking(c, buf, size, n);
         if (err == EAGAIN)
-            err = thrum_io_read(c->fd, buf, size, n, sooner(until, c->total));
+            err = thi_wire_read(c, buf, size, n, sooner(until, c->total));
     }
     thi_store_relaxed(&c->slot->state, THI_SLOT_BUSY);
     return err;
@@ -100,10 +100,10 @@ static int receive(thrum_conn_t *c, void *buf, size_t size, size_t *n)
     }
     const bool in_request = thi_load_relaxed(&c->in_request) != 0;
     const thrum_time_t until = in_request ? sooner(c->request, c->total) : c->total;
-    if (thi_clock_coarse() >= until)
+    if (thi_wire_clock(c) >= until)
         return ETIMEDOUT; /* also of a peer that never lets a read wait */
     const int err =
-        in_request ? thrum_io_read(c->fd, buf, size, n, until) : receive_idle(c, buf, size, n);
+        in_request ? thi_wire_read(c, buf, size, n, until) : receive_idle(c, buf, size, n);
     if (err != 0)
         return err;
     if (*n == 0 && thi_conn_cut(c) != 0)
@@ -123,7 +123,7 @@ static void begin_request(thrum_conn_t *c)
         return;
     thi_store_relaxed(&c->in_request, 1u);
     c->request_size = 0;
-    c->request = in(c->read_timeout);
+    c->request = in(c, c->read_timeout);
     add(&c->slot->requests, 1);
 }
 
@@ -220,7 +220,7 @@ void thrum_conn_next(thrum_conn_t *c)
 
 thrum_time_t thi_conn_write_deadline(const thrum_conn_t *c)
 {
-    return sooner(in(c->write_timeout), c->total);
+    return sooner(in(c, c->write_timeout), c->total);
 }
 
 void thi_conn_wrote(thrum_conn_t *c, size_t size)
@@ -261,9 +261,7 @@ struct to_conn {
 static int write_some(void *arg, const struct iovec *pieces, int count, size_t *n)
 {
     const struct to_conn *to = arg;
-    const int err =
-        count == 1 ? thrum_io_write(to->c->fd, pieces->iov_base, pieces->iov_len, n, to->deadline)
-                   : thrum_io_writev(to->c->fd, pieces, count, n, to->deadline);
+    const int err = thi_wire_write(to->c, pieces, count, n, to->deadline);
     add(&to->c->slot->sent, *n);
     return err;
 }

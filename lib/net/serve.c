@@ -108,16 +108,15 @@ static void end_record(thrum_conn_t *c)
     thrum_server_t *server = c->server;
     thi_tally_t *tally = server->tally;
     const uint32_t slot = (uint32_t)(c->slot - tally->slots) - server->first;
-    const int fd = c->datagram == NULL ? c->fd : -1;
     thrum_mutex_lock(&server->lock);
     server->conns[slot] = NULL;
     add_up(tally, c->slot);
     thi_store_relaxed(&c->slot->state, THI_SLOT_FREE);
     thi_fetch_sub_relaxed(&tally->active, 1u);
     server->free_slots[server->n_free++] = slot;
-    if (fd >= 0)
-        (void)thrum_io_close(
-            fd); /* under the lock: a child that is forked under it finds what the table says */
+    if (c->datagram == NULL)
+        thi_wire_close(
+            c); /* here: a child that is forked under the lock finds what the table says */
     thrum_mutex_unlock(&server->lock);
     free_memory(c);
     (void)thrum_sem_release(&server->room);
@@ -171,7 +170,7 @@ static void linger(thrum_conn_t *c)
     (void)shutdown(c->fd, SHUT_WR);
     do
         all += n;
-    while (all < LINGER_MAX && thrum_io_read(c->fd, waste, sizeof waste, &n, until) == 0 && n != 0);
+    while (all < LINGER_MAX && thi_wire_read(c, waste, sizeof waste, &n, until) == 0 && n != 0);
 }
 
 static int handle(thrum_conn_t *c)

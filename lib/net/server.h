@@ -11,7 +11,8 @@
  *   address.c      addresses as text, and sockets for them
  *   accept.c       taking connections and datagrams, and what is done when there is no room for them
  *   serve.c        a connection's record, from its arrival to its end
- *   conn.c         what handlers do with connections; conn_io.c what that comes to, limits included
+ *   conn.c         what handlers do with connections; conn_io.c what that comes to, limits included; wire.c the
+ *                  system's calls
  *   engine_*.c     what runs handlers: one for each model (the pre-forked ones are one)
  *
  * Whoever takes a connection makes its record, with a slot, and hands it to the engine, which has thi_conn_serve
@@ -29,6 +30,7 @@
 #include <thrum/thread.h>
 #include <thrum/waitgroup.h>
 
+#include "coroutine/coroutine.h"
 #include "strand/strand.h"
 
 /* --- what all processes of a server see ------------------------------------------------------------------ */
@@ -203,6 +205,7 @@ struct thrum_conn {
     thrum_frames_t *frames;
     thi_datagram_t *datagram; /* instead of a stream */
     void *data;
+    thi_stream_t stream; /* zeros: it is none */
 };
 
 /* Takes `fd` (or, of a datagram, borrows it). There is room (`room`). NULL: no memory; then both are still the
@@ -229,6 +232,17 @@ void thi_conns_wake_idle(thrum_server_t *server);
 void thi_conns_cancel(thrum_server_t *server);
 
 #define THI_AHEAD ((size_t)16 << 10)
+
+/* --- wire.c --------------------------------------------------------------------------------------------------
+ * As thrum_io_ calls, from here on without waiting in the system. Open comes first, by who serves. The clock is for
+ * deadlines that need not be exact. */
+void thi_wire_open(thrum_conn_t *c);
+void thi_wire_close(thrum_conn_t *c);
+thrum_time_t thi_wire_clock(const thrum_conn_t *c);
+int thi_wire_read(thrum_conn_t *c, void *buf, size_t size, size_t *n, thrum_time_t deadline);
+int thi_wire_write(thrum_conn_t *c, const struct iovec *pieces, int count, size_t *n,
+                   thrum_time_t deadline);
+int thi_wire_await_room(thrum_conn_t *c, thrum_time_t deadline);
 
 /* --- conn_io.c ------------------------------------------------------------------------------------------------ */
 

@@ -28,6 +28,7 @@
 #define SYS_pidfd_open 434
 #define SYS_pidfd_send_signal 424
 #endif
+#define P_PIDFD_NUMBER 3 /* P_PIDFD, which older headers do not have */
 
 static sigset_t founder_mask; /* of the thread that forked the spawner; the spawner's own copy */
 static int32_t spawner;
@@ -80,22 +81,26 @@ static void await_greeting(thi_found_t *found, int32_t parent)
     found->pidfd = (int)syscall(SYS_pidfd_open, parent, 0);
     if (found->pidfd < 0 || getppid() != parent)
         _exit(1);
-    while (thi_family_hear(found->channel, &hello, NULL) == EAGAIN) {
+    int err = EAGAIN;
+    while ((err = thi_family_hear(found->channel, &hello, NULL)) == EAGAIN) {
         struct pollfd both[2] = {one, {.fd = found->pidfd, .events = POLLIN}};
         (void)poll(both, 2, -1);
         if (both[1].revents != 0)
             _exit(1);
     }
+    if (err != 0)
+        _exit(1);
 }
 
-/* In the parent, should its second half fail: the child sees the channel closed. */
+/* In the parent, should its second half fail. */
 static int call_off(thi_found_t *found, int err)
 {
     int status = 0;
+    /* First: while the channel is open it waits for us. It is a child of ours, so it is nobody else. */
+    kill(found->pid, SIGKILL);
     close(found->channel);
     if (found->pidfd >= 0)
         close(found->pidfd);
-    kill(found->pid, SIGKILL); /* it waits for us, and is nobody else */
     while (waitpid(found->pid, &status, 0) < 0 && errno == EINTR) {
     }
     return err;
@@ -213,6 +218,16 @@ bool thi_family_reap(int32_t pid, int32_t *exit_code, int32_t *signal)
     return reaped;
 }
 
+void thi_family_forget(int pidfd)
+{
+    siginfo_t info;
+    const int saved = errno;
+    while (waitid((idtype_t)P_PIDFD_NUMBER, (id_t)pidfd, &info, WEXITED | WNOHANG) < 0 &&
+           errno == EINTR) {
+    }
+    errno = saved;
+}
+
 /* ------------------------------------------------------------------------------------------------
  * What workers leave behind
  */
@@ -288,7 +303,8 @@ void thi_family_kill_session(int32_t session)
 
 void thi_family_name(const char *name)
 {
-    prctl(PR_SET_NAME, name, 0, 0, 0);
+    /* Not by prctl: a sanitizer's own takes a lock for that, which another thread may have held in the fork. */
+    syscall(SYS_prctl, PR_SET_NAME, name, 0, 0, 0);
 }
 
 /* Bytes of private memory that may be written: what RLIMIT_DATA counts. */
@@ -336,6 +352,11 @@ bool thi_family_reap(int32_t pid, int32_t *exit_code, int32_t *signal)
 {
     (void)pid, (void)exit_code, (void)signal;
     return false;
+}
+
+void thi_family_forget(int pidfd)
+{
+    (void)pidfd;
 }
 
 void thi_family_sweep(const int32_t *keep, size_t n)
@@ -411,9 +432,11 @@ int thi_family_tell(int channel, const thi_message_t *message, int fd)
     const int cancel = thi_cancel_off();
     ssize_t sent = -1;
     do
-        sent = sendmsg(channel, &header, MSG_NOSIGNAL);
+        sent = sendmsg(channel, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
-    const int err = sent < 0 ? errno : 0;
+    int err = sent < 0 ? errno : 0;
+    if (err != EPIPE && err != ECONNRESET && err != 0)
+        err = EAGAIN; /* the channel is full, or too many descriptors are on their way */
     thi_cancel_restore(cancel);
     errno = saved;
     return err;

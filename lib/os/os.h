@@ -370,11 +370,12 @@ void thi_crash_unwatch(void *watch);
 #define THI_POLL_IN 1u
 #define THI_POLL_OUT 2u
 #define THI_POLL_BAD 4u /* it is none */
+#define THI_POLL_ODD 8u /* what is watched: over, broken, or with urgent bytes */
 
 typedef struct thi_polled {
     int fd;
-    unsigned events;
-    unsigned ready; /* events, and BAD */
+    unsigned events; /* in; of a poller, out: the tag of what is watched, 0 for what was armed */
+    unsigned ready;  /* events, and BAD */
 } thi_polled_t;
 
 /* Waits until one of them is ready (an error or hang-up counts as all of its events), or the deadline, or
@@ -515,7 +516,8 @@ void thi_family_settle(void);
  * session, gathers orphans itself, hears signals as the founder did, and dies with the spawner. 0, or an error. */
 int thi_family_bear(const thi_found_t *found, int32_t *pid, int *pidfd);
 
-/* Sends; `fd` goes along unless it is below 0. 0, or an error: the other side is gone. */
+/* Sends, without waiting; `fd` goes along unless it is below 0. 0; EAGAIN: it cannot be sent yet; another error:
+ * the other side is gone. */
 int thi_family_tell(int channel, const thi_message_t *message, int fd);
 
 /* Takes the next message, without waiting: 0, EAGAIN, or ESHUTDOWN: the other side is gone. */
@@ -528,6 +530,10 @@ void thi_family_kill(int pidfd);
  * signal or 0. */
 bool thi_family_ended(int pidfd);
 bool thi_family_reap(int32_t pid, int32_t *exit_code, int32_t *signal);
+
+/* Takes the end of a process that has ended from the system, if it is a child: by the descriptor, since its number may
+ * be another's if somebody else has waited for it. */
+void thi_family_forget(int pidfd);
 
 /* In the spawner: kills children that are not among the `n` processes, and what comes after them, until there is
  * none, or for some time. */
@@ -583,5 +589,6 @@ static inline bool thi_single_threaded(void)
 #endif
 
 #include "os/fault.h"
+#include "os/transmit.h"
 
 #endif /* THI_OS_H */

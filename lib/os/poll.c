@@ -171,7 +171,58 @@ int thi_poller_arm(int poller, int fd, unsigned events, bool keep)
     return err;
 }
 
+int thi_poller_watch(int poller, int fd, unsigned events, uint32_t tag)
+{
+    struct epoll_event event = {.data.u64 = (uint64_t)tag << 32 | (unsigned)fd};
+    event.events = (uint32_t)EPOLLET | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLPRI |
+                   ((events & THI_POLL_IN) != 0 ? (uint32_t)EPOLLIN : 0) |
+                   ((events & THI_POLL_OUT) != 0 ? (uint32_t)EPOLLOUT : 0);
+    const int saved = errno;
+    int rc = epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);
+    if (rc != 0 && errno == EEXIST)
+        rc = epoll_ctl(poller, EPOLL_CTL_MOD, fd, &event);
+    const int err = rc != 0 ? errno : 0;
+    errno = saved;
+    return err;
+}
+
+void thi_poller_forget(int poller, int fd)
+{
+    struct epoll_event unused = {0};
+    const int saved = errno;
+    epoll_ctl(poller, EPOLL_CTL_DEL, fd, &unused);
+    errno = saved;
+}
+
 #define EVENTS 256
+
+static void translate(thi_polled_t *polled, const struct epoll_event *event)
+{
+    const uint32_t found = event->events;
+    const bool broken = (found & (uint32_t)(EPOLLERR | EPOLLHUP)) != 0;
+    const bool odd = (found & (uint32_t)(EPOLLRDHUP | EPOLLPRI)) != 0;
+    polled->fd = (int)(uint32_t)event->data.u64;
+    polled->events = (uint32_t)(event->data.u64 >> 32);
+    polled->ready = (broken || (found & (uint32_t)(EPOLLIN | EPOLLRDHUP)) != 0 ? THI_POLL_IN : 0) |
+                    (broken || (found & (uint32_t)EPOLLOUT) != 0 ? THI_POLL_OUT : 0) |
+                    (broken || odd ? THI_POLL_ODD : 0);
+}
+
+#if defined(SYS_epoll_pwait) && !defined(__SANITIZE_THREAD__) && !defined(THI_CLANG_TSAN)
+/* Of the system, and so no cancellation point. */
+static int wait_for(int poller, struct epoll_event *events, int n, int timeout)
+{
+    return (int)syscall(SYS_epoll_pwait, (long)poller, events, (long)n, (long)timeout, NULL, 0L);
+}
+#else
+static int wait_for(int poller, struct epoll_event *events, int n, int timeout)
+{
+    const int cancel = thi_cancel_off();
+    const int rc = epoll_wait(poller, events, n, timeout);
+    thi_cancel_restore(cancel);
+    return rc;
+}
+#endif
 
 static int wait_until(int poller, struct epoll_event *events, int n, thrum_time_t deadline)
 {
@@ -186,24 +237,16 @@ static int wait_until(int poller, struct epoll_event *events, int n, thrum_time_
         thi_store_relaxed(&missing, 1u);
     }
 #endif
-    return epoll_wait(poller, events, n, left < 0 ? -1 : milliseconds(left));
+    return wait_for(poller, events, n, left < 0 ? -1 : milliseconds(left));
 }
 
 size_t thi_poller_wait(int poller, thi_polled_t *polled, size_t n, thrum_time_t deadline)
 {
     struct epoll_event events[EVENTS];
     const int saved = errno;
-    const int cancel = thi_cancel_off();
     const int rc = wait_until(poller, events, n < EVENTS ? (int)n : EVENTS, deadline);
-    for (int i = 0; i < rc; i++) {
-        const uint32_t found = events[i].events;
-        const bool broken = (found & (uint32_t)(EPOLLERR | EPOLLHUP)) != 0;
-        polled[i].fd = (int)(uint32_t)events[i].data.u64;
-        polled[i].ready =
-            (broken || (found & (uint32_t)(EPOLLIN | EPOLLRDHUP)) != 0 ? THI_POLL_IN : 0) |
-            (broken || (found & (uint32_t)EPOLLOUT) != 0 ? THI_POLL_OUT : 0);
-    }
-    thi_cancel_restore(cancel);
+    for (int i = 0; i < rc; i++)
+        translate(&polled[i], &events[i]);
     errno = saved;
     return rc > 0 ? (size_t)rc : 0;
 }
@@ -248,6 +291,17 @@ int thi_poller_arm(int poller, int fd, unsigned events, bool keep)
 {
     (void)poller, (void)fd, (void)events, (void)keep;
     return ENOTSUP;
+}
+
+int thi_poller_watch(int poller, int fd, unsigned events, uint32_t tag)
+{
+    (void)poller, (void)fd, (void)events, (void)tag;
+    return ENOTSUP;
+}
+
+void thi_poller_forget(int poller, int fd)
+{
+    (void)poller, (void)fd;
 }
 
 size_t thi_poller_wait(int poller, thi_polled_t *polled, size_t n, thrum_time_t deadline)

@@ -60,7 +60,7 @@ static ssize_t outcome(ssize_t n)
 static ssize_t read_stream(thrum_subprocess_t *p, int stream, void *buf, size_t size)
 {
     thi_subprocess_enter(p);
-    const int fd = thi_stream_fd(p, stream);
+    const int fd = thi_stdio_fd(p, stream);
     const ssize_t n = fd >= 0 ? outcome(thi_fd_read(fd, buf, size)) : -EAGAIN;
     thi_subprocess_leave(p);
     return n;
@@ -70,7 +70,7 @@ static ssize_t write_in(thrum_subprocess_t *p, const void *data, size_t size)
 {
     const struct iovec piece = {(void *)(uintptr_t)data, size};
     thi_subprocess_enter(p);
-    const int fd = thi_stream_fd(p, 0);
+    const int fd = thi_stdio_fd(p, 0);
     const ssize_t n = fd >= 0 ? outcome(thi_fd_write_quietly(fd, &piece, 1)) : -EAGAIN;
     thi_subprocess_leave(p);
     return n;
@@ -79,7 +79,7 @@ static ssize_t write_in(thrum_subprocess_t *p, const void *data, size_t size)
 static size_t waiting_in(thrum_subprocess_t *p, int stream)
 {
     thi_subprocess_enter(p);
-    const int fd = thi_stream_fd(p, stream);
+    const int fd = thi_stdio_fd(p, stream);
     const size_t n = fd >= 0 ? thi_pipe_waiting(fd) : 0;
     thi_subprocess_leave(p);
     return n;
@@ -133,7 +133,7 @@ static int read_into(talk_t *t, sink_t *sink, size_t most, size_t *n)
     if (got < 0)
         return got == -EAGAIN ? 0 : (int)-got;
     if (got == 0)
-        thi_stream_close(t->p, sink->stream);
+        thi_stdio_close(t->p, sink->stream);
     sink->size += (size_t)got;
     *n = (size_t)got;
     return 0;
@@ -147,7 +147,7 @@ static int hear(talk_t *t, sink_t *sink, short events)
         return read_into(t, sink, room(t) < PIECE ? room(t) : PIECE, &n);
     if ((events & POLLIN) != 0)
         return EMSGSIZE;
-    thi_stream_close(t->p, sink->stream);
+    thi_stdio_close(t->p, sink->stream);
     return 0;
 }
 
@@ -171,7 +171,7 @@ static int hear_out(talk_t *t, sink_t *sink)
 
 static void stop_speaking(talk_t *t)
 {
-    thi_stream_close(t->p, 0);
+    thi_stdio_close(t->p, 0);
 }
 
 /* A program that does not want to hear it all is no error. */
@@ -202,7 +202,7 @@ static void look_for_end(talk_t *t)
 
 static bool hears_none(const talk_t *t)
 {
-    return thi_stream_fd(t->p, 1) < 0 && thi_stream_fd(t->p, 2) < 0;
+    return thi_stdio_fd(t->p, 1) < 0 && thi_stdio_fd(t->p, 2) < 0;
 }
 
 static bool is_over(const talk_t *t)
@@ -238,9 +238,9 @@ static int may_go_on(const talk_t *t)
 static int turn(talk_t *t)
 {
     struct pollfd fds[4] = {
-        {.fd = thi_stream_fd(t->p, 0), .events = POLLOUT},
-        {.fd = thi_stream_fd(t->p, 1), .events = POLLIN},
-        {.fd = thi_stream_fd(t->p, 2), .events = POLLIN},
+        {.fd = thi_stdio_fd(t->p, 0), .events = POLLOUT},
+        {.fd = thi_stdio_fd(t->p, 1), .events = POLLIN},
+        {.fd = thi_stdio_fd(t->p, 2), .events = POLLIN},
         {.fd = t->ended ? -1 : t->p->child.pidfd, .events = POLLIN},
     };
     const bool lingers = t->ended && t->linger_until < t->deadline;

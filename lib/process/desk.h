@@ -73,7 +73,8 @@ static inline int32_t *thi_chunk_statuses(thi_chunk_t *chunk, uint32_t n)
     return (int32_t *)(void *)(chunk->args_and_results + n);
 }
 
-/* What a worker is at. */
+/* What a worker is at. Notes tell of: a phase that has begun; a block that is wanted; requests that were taken back, and
+ * that it has passed without an answer to come. */
 #define THI_PHASE_NEW 0u
 #define THI_PHASE_INIT 1u   /* in the program's init */
 #define THI_PHASE_READY 2u  /* takes requests */

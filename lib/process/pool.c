@@ -46,6 +46,8 @@ void thi_ppool_enqueue(thi_ppool_t *pool, thi_job_t *job, thi_batch_t *batch)
         batch->kick = true; /* the next part of a map: there may be no worker any more */
     if (thi_load_relaxed(&pool->broken) != 0)
         thi_ppool_clear(pool, batch, EPIPE, false);
+    else if (pool->cancels)
+        thi_ppool_clear(pool, batch, ECANCELED, false);
     else if (!pool->full)
         thi_ppool_dispatch(pool, batch);
 }
@@ -256,13 +258,18 @@ static void release(thrum_executor_t *ex)
     thi_ppool_unref(thi_ppool_of(ex));
 }
 
-/* Ends what has not begun. */
+/* Ends what has not begun: also of a map whose next chunk comes later. */
 static void clear(thi_ppool_t *pool)
 {
+    thi_ppool_lock(pool);
+    pool->cancels = true;
+    thi_ppool_stop_chunks(pool);
+    thi_ppool_unlock(pool);
     bool more = true;
     while (more) {
         thi_batch_t batch;
         thi_batch_begin(&batch);
+        batch.calls = true;
         thi_ppool_lock(pool);
         thi_ppool_clear(pool, &batch, ECANCELED, true);
         more = batch.more;
@@ -271,11 +278,20 @@ static void clear(thi_ppool_t *pool)
     }
 }
 
+static bool is_in_init_or_fini(const thi_hand_t *hand)
+{
+    const uint32_t phase = thi_load_acquire(&hand->desk->phase);
+    return (hand->state == THI_HAND_BORN || hand->state == THI_HAND_READY) &&
+           (phase == THI_PHASE_INIT || phase == THI_PHASE_FINI);
+}
+
 static void kill_running(thi_ppool_t *pool)
 {
     thi_ppool_lock(pool);
+    pool->kills = true;
     for (size_t i = 0; i < pool->workers; i++) {
         thi_hand_t *hand = &pool->hands[i];
+        hand->kills = hand->kills || is_in_init_or_fini(hand);
         bool condemned = hand->kills;
         for (uint32_t seq = hand->oldest; !condemned && seq != hand->tail; seq++)
             condemned = thi_hand_condemn(hand, seq, THI_DOOM_KILLED);
@@ -283,18 +299,21 @@ static void kill_running(thi_ppool_t *pool)
     thi_ppool_unlock(pool);
 }
 
-/* The child's copy: its threads and workers are the parent's. */
+/* The child's copy: its threads and workers are the parent's. If one of them was changing the queue in the fork, links
+ * back may be wrong, and the count; those onward lead from job to job. */
 static void shut_down_copy(thi_ppool_t *pool)
 {
+    thi_job_t *next = pool->first;
     pool->closing = 1;
-    if (pool->lock.state != 0) /* somebody was at it in the fork */
-        return;
-    while (pool->first != NULL) {
-        thi_job_t *job = pool->first;
+    pool->first = pool->last = NULL;
+    pool->queued = 0;
+    while (next != NULL) {
+        thi_job_t *job = next;
         const thi_task_t task = {NULL, NULL, job->owner, 0};
-        thi_queue_take_out(pool, job);
-        if (job->kind == THI_REQUEST_CHUNK)
-            continue; /* of a map whose caller is not here */
+        next = job->next;
+        if (job->kind == THI_REQUEST_CHUNK || job->state != THI_JOB_QUEUED)
+            continue; /* of a map whose caller is not here; or somebody's who was just taking it */
+        job->state = THI_JOB_NEW;
         (void)thi_task_end(&task, ECANCELED);
         thi_job_unref(job);
     }

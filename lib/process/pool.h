@@ -96,6 +96,7 @@ typedef struct thi_batch {
     bool wants_response;
     thi_bulk_t *unused; /* blocks to be given back */
     bool kick;          /* the service thread has something to do */
+    bool calls;         /* by whoever cancels, in the program's thread: he calls the callbacks */
 } thi_batch_t;
 
 /* --- workers ---------------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ typedef struct thi_batch {
 #define THI_HAND_ASKED 1u
 #define THI_HAND_BORN 2u
 #define THI_HAND_READY 3u
-#define THI_OLD_GRANTS 16u
+#define THI_OLD_GRANTS 24u /* a reply that grows by doubling has had so many blocks */
 
 struct thi_hand {
     thi_desk_t *desk;
@@ -167,18 +168,21 @@ typedef struct thi_ppool {
     thi_job_t *last;
     size_t queued;
     size_t posted;
-    uint32_t leads;  /* a looker is the one that listens */
-    size_t ending;   /* jobs that are taken and have not ended */
-    size_t cursor;   /* the worker that gets the next */
-    size_t ready;    /* workers that are */
-    size_t spare;    /* workers that are ready, and have nothing */
-    bool full;       /* no worker can be given more, until something changes */
+    uint32_t leads; /* a looker is the one that listens */
+    size_t ending;  /* jobs that are taken and have not ended */
+    size_t cursor;  /* the worker that gets the next */
+    size_t ready;   /* workers that are */
+    size_t spare;   /* workers that are ready, and have nothing */
+    bool full;      /* no worker can be given more, until something changes */
+    bool cancels;   /* what has not begun will not: a shutdown has said so */
+    bool kills;     /* a shutdown has: what is in init when there is nothing to do is killed, too */
     bool idle_timer; /* nobody looks at time limits */
     uint64_t completed;
     uint64_t failed;
     uint64_t cancelled;
     uint64_t restarted;
     uint32_t init_deaths; /* in a row */
+    uint32_t asked;       /* workers that are */
 
     /* The service thread's. */
     thi_found_t family;
@@ -197,6 +201,12 @@ typedef struct thi_ppool {
     uint32_t later_end;
     uint32_t threads;
 } thi_ppool_t;
+
+/* Saturates; `duration` is not below 0. */
+static inline thrum_time_t thi_time_plus(thrum_time_t time, int64_t duration)
+{
+    return duration < THRUM_FOREVER - time ? time + duration : THRUM_FOREVER;
+}
 
 static inline thi_ppool_t *thi_ppool_of(thrum_executor_t *ex)
 {
@@ -221,7 +231,9 @@ void thi_ppool_kick(thi_ppool_t *pool); /* the service thread looks again */
 extern const thi_remote_kind_t thi_job_remote;
 thi_job_t *thi_job_make(thi_ppool_t *pool, uint32_t kind, size_t tail);
 void thi_job_unref(thi_job_t *job);
-void thi_job_end(thi_end_t *end); /* the pool's reference goes */
+/* The pool's references go. CALLS: callbacks of what was cancelled are called, after all else. */
+void thi_jobs_end(thi_ppool_t *pool, thi_end_t *ends, size_t n, bool calls);
+void thi_ppool_end_some(thi_ppool_t *pool, size_t n); /* so many less of `ending` */
 void thi_ppool_later(thi_ppool_t *pool, struct thi_callback *list);
 /* Under the lock: has the worker killed for what it runs, if it still does: the request with that number, or, with
  * LATE and KILLED, whichever it is. True: it is condemned. */
@@ -235,6 +247,7 @@ void thi_ppool_dispatch(thi_ppool_t *pool, thi_batch_t *batch);
 bool thi_hand_revoke(thi_ppool_t *pool, thi_job_t *job); /* a posted one; it is nobody's then */
 void thi_hand_retire(thi_ppool_t *pool, thi_hand_t *hand, uint32_t seq);
 void thi_ppool_clear(thi_ppool_t *pool, thi_batch_t *batch, int error, bool posted_too);
+void thi_ppool_stop_chunks(thi_ppool_t *pool); /* no further call of a map begins in one */
 static inline thi_end_t *thi_batch_add(thi_batch_t *batch, thi_job_t *job, int status)
 {
     thi_end_t *end = &batch->ends[batch->n++];
@@ -264,6 +277,7 @@ static inline void thi_batch_begin(thi_batch_t *batch)
     batch->wants = NULL;
     batch->unused = NULL;
     batch->kick = false;
+    batch->calls = false;
 }
 static inline void thi_batch_drop(thi_batch_t *batch, thi_bulk_t *bulk)
 {
@@ -316,7 +330,8 @@ void thi_lane_end(thi_end_t *end);
 #define THI_SAY_DIED 6u
 
 /* pool_spawner.c, pool_worker.c */
-_Noreturn void thi_ppool_spawn(thi_ppool_t *pool, thi_found_t *found);
+size_t thi_ppool_spawner_size(const thi_ppool_t *pool);
+_Noreturn void thi_ppool_spawn(thi_ppool_t *pool, thi_found_t *found, void *memory); /* zeroed */
 _Noreturn void thi_ppool_work(thi_ppool_t *pool, uint32_t index);
 
 #endif /* THI_PROCESS_POOL_H */

@@ -9,6 +9,9 @@
  *   I1  An answer is seen by somebody: its worker publishes it and then looks at `listening`; who is no longer a
  *       looker changes that first and then looks at the desks.
  *   I2  Whoever has taken a job off (TAKEN) ends it; nobody else does.
+ *   I3  A job is `ending` until its future or group has ended, and its callbacks are with the thread that calls them:
+ *       so a pool that is over has nothing left to end. Callbacks of what the program cancels are called by its thread,
+ *       when no job of the batch is `ending` any more: they may wait for the pool's end.
  */
 #include <string.h>
 
@@ -59,23 +62,30 @@ static thi_bulk_t *take_grant(thi_hand_t *hand, uint64_t at, uint64_t size)
     return found != NULL && size <= found->size ? found : NULL;
 }
 
-static bool is_plausible(const thi_hand_t *hand, const thi_answer_t *answer)
+/* To a request that has run, and is the first of those that are open: the others come after it. */
+static bool is_plausible(const thi_hand_t *hand, uint32_t seq)
 {
-    return answer->seq - hand->oldest < hand->tail - hand->oldest &&
-           hand->jobs[answer->seq % THI_DESK_SLOTS] != NULL;
+    if (seq - hand->oldest >= hand->tail - hand->oldest)
+        return false;
+    for (uint32_t before = hand->oldest; before != seq; before++)
+        if (hand->jobs[before % THI_DESK_SLOTS] != NULL)
+            return false;
+    const uint32_t claim = thi_load_acquire(&hand->desk->requests[seq % THI_DESK_SLOTS].claim);
+    return hand->jobs[seq % THI_DESK_SLOTS] != NULL && claim == THI_CLAIM_ENDED;
 }
 
 static bool take_answer(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)
 {
     const thi_answer_t *answer = &hand->desk->answers[hand->answers % THI_DESK_SLOTS];
-    const uint32_t seq = answer->seq;
-    if (!is_plausible(hand, answer))
+    const uint32_t seq = thi_load_relaxed(&answer->seq); /* once: it may change */
+    if (!is_plausible(hand, seq))
         return false;
     thi_job_t *job = hand->jobs[seq % THI_DESK_SLOTS];
-    const uint64_t size = job->kind == THI_REQUEST_BYTES_IN ? answer->size : 0;
+    const uint64_t size = job->kind == THI_REQUEST_BYTES_IN ? thi_load_relaxed(&answer->size) : 0;
+    const uint64_t value = thi_load_relaxed(&answer->value);
     thi_bulk_t *bulk = NULL;
-    if (size != 0 && answer->value != 0) {
-        bulk = take_grant(hand, answer->value, size);
+    if (size != 0 && value != 0) {
+        bulk = take_grant(hand, value, size);
         if (bulk == NULL)
             return false;
         hand->usual = (size_t)size;
@@ -88,7 +98,7 @@ static bool take_answer(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)
     hand->falls = 0;
     thi_hand_retire(pool, hand, seq);
     thi_end_t *end = thi_batch_add(batch, job, answer->status);
-    end->value = job->kind == THI_REQUEST_CALL ? answer->value : 0;
+    end->value = job->kind == THI_REQUEST_CALL ? value : 0;
     end->size = size;
     end->bulk = bulk;
     if (bulk == NULL)
@@ -151,6 +161,7 @@ static void hear_note(thi_ppool_t *pool, thi_hand_t *hand, uint32_t notes, thi_b
         return;
     }
     thi_store_relaxed(&hand->notes, notes);
+    pool->full = false; /* it may have passed what was taken back: there is room again */
     thi_hand_look_at_phase(pool, hand, batch);
 }
 
@@ -236,8 +247,8 @@ void thi_batch_done(thi_ppool_t *pool, thi_batch_t *batch)
     }
     if (batch->kick)
         thi_ppool_kick(pool);
-    for (size_t i = 0; i < batch->n; i++)
-        thi_job_end(&batch->ends[i]);
+    if (batch->n != 0)
+        thi_jobs_end(pool, batch->ends, batch->n, batch->calls);
 }
 
 /* True: there may be more. */
@@ -253,6 +264,8 @@ static bool drain_some(thi_ppool_t *pool, size_t *total)
     }
     if (thi_load_relaxed(&pool->broken) != 0)
         thi_ppool_clear(pool, &batch, EPIPE, true);
+    else if (pool->cancels)
+        thi_ppool_clear(pool, &batch, ECANCELED, false);
     else
         thi_ppool_dispatch(pool, &batch);
     const bool more = batch.more || thi_batch_full(&batch);

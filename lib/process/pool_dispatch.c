@@ -252,7 +252,7 @@ static void hand_out(thi_ppool_t *pool, thi_batch_t *batch)
         thi_job_t *job = pool->first;
         const bool dropped = is_dropped(job);
         if (dropped && thi_batch_full(batch)) {
-            batch->more = true;
+            batch->more = batch->kick = true;
             return;
         }
         if (!dropped && (hand = pick(pool)) == NULL)
@@ -277,6 +277,18 @@ void thi_ppool_dispatch(thi_ppool_t *pool, thi_batch_t *batch)
     show_all(batch);
 }
 
+void thi_ppool_stop_chunks(thi_ppool_t *pool)
+{
+    for (size_t i = 0; i < pool->workers; i++) {
+        const thi_hand_t *hand = &pool->hands[i];
+        for (uint32_t seq = hand->oldest; seq != hand->tail; seq++) {
+            const thi_job_t *job = hand->jobs[seq % THI_DESK_SLOTS];
+            if (job != NULL && job->kind == THI_REQUEST_CHUNK)
+                thi_store_relaxed(&((thi_chunk_t *)(void *)job->bulk->at)->stop, 1u);
+        }
+    }
+}
+
 void thi_ppool_clear(thi_ppool_t *pool, thi_batch_t *batch, int error, bool posted_too)
 {
     for (size_t i = 0; posted_too && i < pool->workers; i++) {
@@ -293,5 +305,6 @@ void thi_ppool_clear(thi_ppool_t *pool, thi_batch_t *batch, int error, bool post
         give_room(job, batch);
         thi_batch_add(batch, job, error)->is_cancelled = error == ECANCELED;
     }
-    batch->more = batch->more || pool->first != NULL;
+    if (pool->first != NULL)
+        batch->more = batch->kick = true;
 }

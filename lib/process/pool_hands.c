@@ -12,6 +12,8 @@
 #define FALL_MOST_NS THRUM_S(1)  /* and after other deaths, and failures to fork */
 #define LASTED_NS THRUM_MS(200)  /* it has not died at once */
 #define INIT_DEATHS 8u
+#define ASKED_MAX 64u        /* so many births on their way: their messages fit into the channel */
+#define RETRY_NS THRUM_MS(1) /* until it is tried again to say what could not be said */
 
 static thrum_time_t back_off(uint32_t falls, int64_t most)
 {
@@ -41,7 +43,7 @@ void thi_hand_crashed(thi_ppool_t *pool, thi_job_t *job, thi_batch_t *batch)
 {
     const bool by_itself = job->doom == THI_DOOM_NONE;
     const thrum_crash_t policy = by_itself ? pool->config.on_crash : THRUM_CRASH_FAIL;
-    if (policy == THRUM_CRASH_RETRY && job->tries < pool->config.retries &&
+    if (policy == THRUM_CRASH_RETRY && job->tries < pool->config.retries && !pool->cancels &&
         job->kind != THI_REQUEST_CHUNK) {
         job->tries++;
         thi_queue_put_first(pool, job);
@@ -97,13 +99,21 @@ static void reset_desk(thi_desk_t *desk)
     thi_store_relaxed(&desk->begun_at, (thrum_time_t)0);
 }
 
+/* Under the lock. */
+static void change_state(thi_ppool_t *pool, thi_hand_t *hand, uint32_t state)
+{
+    pool->asked += (state == THI_HAND_ASKED);
+    pool->asked -= (hand->state == THI_HAND_ASKED);
+    hand->state = state;
+}
+
 static void reset(thi_ppool_t *pool, thi_hand_t *hand, thi_batch_t *batch)
 {
     if (hand->state == THI_HAND_READY) {
         pool->ready--;
         pool->spare--;
     }
-    hand->state = THI_HAND_NONE;
+    change_state(pool, hand, THI_HAND_NONE);
     if (hand->pidfd >= 0)
         (void)thi_fd_close(hand->pidfd);
     hand->pidfd = -1;
@@ -131,7 +141,7 @@ static void judge(thi_ppool_t *pool, thi_hand_t *hand, bool lost_task)
     const bool blameless = hand->quits || hand->kills || hand->done != 0 || lasted;
     hand->falls = blameless ? 0 : hand->falls + 1;
     hand->spawn_at = back_off(hand->falls, lost_task ? FALL_TASK_NS : FALL_MOST_NS);
-    if (phase == THI_PHASE_INIT && ++pool->init_deaths >= INIT_DEATHS) {
+    if (phase == THI_PHASE_INIT && !hand->kills && ++pool->init_deaths >= INIT_DEATHS) {
         thi_store_release(&pool->broken, 1u);
         thi_store_release(&pool->closing, 1u);
     }
@@ -179,23 +189,25 @@ static void bury(thi_ppool_t *pool, thi_hand_t *hand, int32_t signal, int32_t ex
  * The spawner
  */
 
+/* What the spawner needs is allocated before the fork: after it the allocator may be another thread's. */
 int thi_ppool_found(thi_ppool_t *pool)
 {
+    const size_t size = thi_ppool_spawner_size(pool);
+    void *memory = thi_alloc(size);
+    if (memory == NULL)
+        return ENOMEM;
     thi_family_flush();
     const int err = thi_family_found(&pool->family);
-    if (err != 0)
-        return err;
-    if (pool->family.pid == 0)
-        thi_ppool_spawn(pool, &pool->family);
-    pool->has_family = true;
-    return 0;
+    if (err == 0 && pool->family.pid == 0)
+        thi_ppool_spawn(pool, &pool->family, memory);
+    thi_free(memory, size);
+    pool->has_family = err == 0;
+    return err;
 }
 
 static void let_go(thi_ppool_t *pool)
 {
-    int32_t code = 0;
-    int32_t signal = 0;
-    (void)thi_family_reap(pool->family.pid, &code, &signal);
+    thi_family_forget(pool->family.pidfd);
     (void)thi_fd_close(pool->family.channel);
     (void)thi_fd_close(pool->family.pidfd);
     pool->has_family = false;
@@ -204,19 +216,32 @@ static void let_go(thi_ppool_t *pool)
 void thi_hands_dismiss(thi_ppool_t *pool)
 {
     const thi_message_t order = {.what = THI_SAY_QUIT};
-    (void)thi_family_tell(pool->family.channel, &order, -1);
-    while (!thi_family_ended(pool->family.pidfd))
+    while (!thi_family_ended(pool->family.pidfd)) {
+        (void)thi_family_tell(pool->family.channel, &order, -1);
         thi_nap(200);
+    }
     let_go(pool);
 }
 
-/* The system kills them with their parent. */
+/* The system kills them with their parent. They are ours then, if we are the one that gathers orphans. */
 static void await_end(const thi_hand_t *hand)
 {
-    while (hand->pidfd >= 0 && !thi_family_ended(hand->pidfd)) {
+    if (hand->pidfd < 0)
+        return;
+    while (!thi_family_ended(hand->pidfd)) {
         thi_family_kill(hand->pidfd);
         thi_nap(200);
     }
+    thi_family_forget(hand->pidfd);
+}
+
+/* Others make it ready meanwhile. Only the service thread makes it nobody, or somebody else. */
+static bool is_somebody(thi_ppool_t *pool, const thi_hand_t *hand)
+{
+    thi_ppool_lock(pool);
+    const bool is = hand->state != THI_HAND_NONE;
+    thi_ppool_unlock(pool);
+    return is;
 }
 
 void thi_hands_lost(thi_ppool_t *pool)
@@ -229,8 +254,11 @@ void thi_hands_lost(thi_ppool_t *pool)
     thi_nap(2000); /* for a worker that we have not heard of */
     for (size_t i = 0; i < pool->workers; i++) {
         thi_hand_t *hand = &pool->hands[i];
-        if (hand->state == THI_HAND_NONE)
+        if (!is_somebody(pool, hand))
             continue;
+        thi_ppool_lock(pool);
+        hand->kills = true; /* it is given nothing, and its end is not its own doing */
+        thi_ppool_unlock(pool);
         await_end(hand);
         if (hand->pid != 0)
             thi_family_kill_session(hand->pid);
@@ -240,16 +268,30 @@ void thi_hands_lost(thi_ppool_t *pool)
     pool->found_at = back_off(++pool->spawner_deaths, FALL_MOST_NS);
 }
 
+/* It could not be forked, or it was, and killed for want of a descriptor: then its desk may have been written to. */
+static void hear_failure(thi_ppool_t *pool, thi_hand_t *hand)
+{
+    thi_batch_t batch;
+    thi_batch_begin(&batch);
+    thi_ppool_lock(pool);
+    reset(pool, hand, &batch);
+    hand->falls++;
+    hand->spawn_at = back_off(hand->falls + FALLS_FREE, FALL_MOST_NS);
+    thi_ppool_unlock(pool);
+    thi_batch_done(pool, &batch);
+    thi_hall_ring(pool->hall); /* as when one has died */
+}
+
 static void hear(thi_ppool_t *pool, const thi_message_t *message, int fd)
 {
     thi_hand_t *hand = message->slot < pool->workers ? &pool->hands[message->slot] : NULL;
     const bool current =
-        hand != NULL && hand->state != THI_HAND_NONE && hand->generation == message->generation;
+        hand != NULL && hand->generation == message->generation && is_somebody(pool, hand);
     if (current && message->what == THI_SAY_BORN) {
         thi_batch_t batch;
         thi_batch_begin(&batch);
         thi_ppool_lock(pool);
-        hand->state = THI_HAND_BORN;
+        change_state(pool, hand, THI_HAND_BORN);
         hand->pid = message->value;
         hand->pidfd = fd;
         thi_hand_look_at_phase(pool, hand, &batch);
@@ -264,11 +306,7 @@ static void hear(thi_ppool_t *pool, const thi_message_t *message, int fd)
         pool->spawner_deaths = 0;
         bury(pool, hand, message->signal, message->value);
     } else if (current && message->what == THI_SAY_FAILED) {
-        thi_ppool_lock(pool);
-        hand->state = THI_HAND_NONE;
-        hand->falls++;
-        hand->spawn_at = back_off(hand->falls + FALLS_FREE, FALL_MOST_NS);
-        thi_ppool_unlock(pool);
+        hear_failure(pool, hand);
     }
 }
 
@@ -277,9 +315,13 @@ void thi_hands_hear(thi_ppool_t *pool)
     thi_message_t message;
     int fd = -1;
     int err = 0;
-    while (pool->has_family && (err = thi_family_hear(pool->family.channel, &message, &fd)) == 0)
+    if (!pool->has_family)
+        return;
+    /* First: then all that it has said is there. Others may hold its end of the channel: that need not close. */
+    const bool ended = thi_family_ended(pool->family.pidfd);
+    while ((err = thi_family_hear(pool->family.channel, &message, &fd)) == 0)
         hear(pool, &message, fd);
-    if (pool->has_family && err != EAGAIN)
+    if (ended || err != EAGAIN)
         thi_hands_lost(pool);
 }
 
@@ -287,6 +329,7 @@ void thi_hands_hear(thi_ppool_t *pool)
  * Looking after them
  */
 
+/* Under the lock. */
 static bool is_needed(const thi_ppool_t *pool)
 {
     if (thi_load_relaxed(&pool->broken) != 0)
@@ -300,6 +343,8 @@ static bool order_for(thi_ppool_t *pool, thi_hand_t *hand, thi_message_t *order,
 {
     const bool needed = is_needed(pool);
     const bool known = hand->state == THI_HAND_BORN || hand->state == THI_HAND_READY;
+    if (pool->kills && !needed && hand->state == THI_HAND_BORN)
+        hand->kills = true;
     if (known && hand->kills && !hand->killed) {
         hand->killed = true;
         *order = (thi_message_t){THI_SAY_KILL, hand->index, hand->generation, 0, 0};
@@ -307,18 +352,45 @@ static bool order_for(thi_ppool_t *pool, thi_hand_t *hand, thi_message_t *order,
     }
     if (known && !needed && hand->active == 0)
         thi_hand_quit(pool, hand);
-    if (hand->state != THI_HAND_NONE || !needed)
+    if (hand->state != THI_HAND_NONE || !needed || pool->asked >= ASKED_MAX)
         return false;
     if (hand->spawn_at > thi_clock()) {
         *deadline = hand->spawn_at < *deadline ? hand->spawn_at : *deadline;
         return false;
     }
-    hand->state = THI_HAND_ASKED;
+    change_state(pool, hand, THI_HAND_ASKED);
     hand->killed = false;
     pool->restarted += hand->generation != 0;
     hand->generation++;
     *order = (thi_message_t){THI_SAY_SPAWN, hand->index, hand->generation, 0, 0};
     return true;
+}
+
+/* Under the lock: it was not told. */
+static void take_order_back(thi_ppool_t *pool, thi_hand_t *hand, const thi_message_t *order)
+{
+    if (order->what == THI_SAY_KILL) {
+        hand->killed = false;
+        return;
+    }
+    hand->generation--;
+    pool->restarted -= hand->generation != 0;
+    change_state(pool, hand, THI_HAND_NONE);
+}
+
+/* False: not now. */
+static bool give_order(thi_ppool_t *pool, thi_hand_t *hand, thrum_time_t *deadline)
+{
+    thi_message_t order;
+    thi_ppool_lock(pool);
+    const bool has_order = order_for(pool, hand, &order, deadline);
+    thi_ppool_unlock(pool);
+    if (!has_order || thi_family_tell(pool->family.channel, &order, -1) == 0)
+        return true;
+    thi_ppool_lock(pool);
+    take_order_back(pool, hand, &order);
+    thi_ppool_unlock(pool);
+    return false;
 }
 
 static thrum_time_t tend_family(thi_ppool_t *pool)
@@ -335,16 +407,16 @@ static thrum_time_t tend_family(thi_ppool_t *pool)
 thrum_time_t thi_hands_tend(thi_ppool_t *pool)
 {
     thrum_time_t deadline = THRUM_FOREVER;
-    if (!pool->has_family && is_needed(pool))
-        deadline = tend_family(pool);
-    for (size_t i = 0; pool->has_family && i < pool->workers; i++) {
-        thi_message_t order;
+    if (!pool->has_family) {
         thi_ppool_lock(pool);
-        const bool has_order = order_for(pool, &pool->hands[i], &order, &deadline);
+        const bool needed = is_needed(pool);
         thi_ppool_unlock(pool);
-        if (has_order)
-            (void)thi_family_tell(pool->family.channel, &order, -1);
+        if (needed)
+            deadline = tend_family(pool);
     }
+    for (size_t i = 0; pool->has_family && i < pool->workers; i++)
+        if (!give_order(pool, &pool->hands[i], &deadline))
+            return thi_clock() + RETRY_NS;
     return deadline;
 }
 
@@ -362,7 +434,7 @@ thrum_time_t thi_hands_check_time(thi_ppool_t *pool)
         if (hand->state != THI_HAND_READY || hand->active == 0 || hand->kills)
             continue;
         const thrum_time_t begun = thi_load_acquire(&hand->desk->begun_at);
-        const thrum_time_t until = begun != 0 ? begun + limit : now + limit;
+        const thrum_time_t until = thi_time_plus(begun > 0 && begun < now ? begun : now, limit);
         bool late = false;
         for (uint32_t seq = hand->oldest; until <= now && !late && seq != hand->tail; seq++)
             late = thi_hand_condemn(hand, seq, THI_DOOM_LATE);
@@ -370,7 +442,7 @@ thrum_time_t thi_hands_check_time(thi_ppool_t *pool)
             deadline = until < deadline ? until : deadline;
     }
     if (deadline == THRUM_FOREVER && pool->queued + pool->posted != 0)
-        deadline = now + limit; /* it will begin */
+        deadline = thi_time_plus(now, limit); /* it will begin */
     pool->idle_timer = deadline == THRUM_FOREVER;
     thi_ppool_unlock(pool);
     return deadline;
@@ -389,8 +461,11 @@ bool thi_ppool_is_over(thi_ppool_t *pool)
         return over;
     if (!pool->told_to_quit) {
         const thi_message_t order = {.what = THI_SAY_QUIT};
-        pool->told_to_quit = true;
-        (void)thi_family_tell(pool->family.channel, &order, -1);
+        pool->told_to_quit = thi_family_tell(pool->family.channel, &order, -1) == 0;
+        if (!pool->told_to_quit) {
+            thi_nap(RETRY_NS / 1000);
+            thi_ppool_kick(pool);
+        }
     }
     return false;
 }

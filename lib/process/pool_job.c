@@ -5,6 +5,8 @@
 
 #include "process/pool.h"
 
+#define CONDEMN_TRIES 10000u /* each fails because a call of a map has ended and the next begun */
+
 static thi_job_t *job_of(thi_remote_t *remote)
 {
     return (thi_job_t *)(void *)remote;
@@ -31,10 +33,19 @@ thi_job_t *thi_job_make(thi_ppool_t *pool, uint32_t kind, size_t tail)
     return job;
 }
 
+/* In the child of a fork the block itself is the parent's. */
+static void give_block(thi_ppool_t *pool, thi_bulk_t *bulk)
+{
+    if (!thi_ppool_is_forked(pool))
+        thi_blocks_give(&pool->blocks, bulk);
+    else if (bulk != NULL)
+        thi_free(bulk, sizeof *bulk);
+}
+
 static void free_job(thi_job_t *job)
 {
     thi_ppool_t *pool = job->pool;
-    thi_blocks_give(&pool->blocks, job->bulk);
+    give_block(pool, job->bulk);
     if (job->reply != NULL)
         thi_free(job->reply, job->reply_size);
     if (job->has_tail)
@@ -75,47 +86,86 @@ static int keep_reply(thi_end_t *end)
     return end->status;
 }
 
-static void count(thi_ppool_t *pool, uint64_t *counter)
+void thi_ppool_end_some(thi_ppool_t *pool, size_t n)
 {
     thi_ppool_lock(pool);
-    (*counter)++;
-    pool->ending--;
+    pool->ending -= n;
     const bool last = pool->ending == 0 && pool->posted == 0 && pool->queued == 0;
     thi_ppool_unlock(pool);
     if (last && thi_load_acquire(&pool->closing) != 0)
         thi_ppool_kick(pool);
 }
 
-static void end_future(thi_ppool_t *pool, thrum_future_t *f, const thi_end_t *end, int status)
+/* Lanes count their calls themselves. How many jobs there are but those. */
+static size_t count(thi_ppool_t *pool, thi_end_t *ends, size_t n)
 {
-    if (end->is_cancelled) {
-        (void)thi_future_cancel(f);
-    } else {
-        struct thi_callback *list =
-            thi_future_finish_apart(f, status, (void *)(uintptr_t)end->value);
-        if (list != NULL)
-            thi_ppool_later(pool, list);
+    size_t completed = 0;
+    size_t failed = 0;
+    size_t cancelled = 0;
+    for (size_t i = 0; i < n; i++) {
+        thi_end_t *end = &ends[i];
+        if (end->job->kind == THI_REQUEST_CHUNK)
+            continue;
+        end->status = end->is_cancelled ? ECANCELED : keep_reply(end);
+        completed += !end->is_cancelled && end->status == 0;
+        failed += !end->is_cancelled && end->status != 0;
+        cancelled += end->is_cancelled;
     }
-    thrum_future_release(f);
+    if (completed + failed + cancelled == 0)
+        return 0;
+    thi_ppool_lock(pool);
+    pool->completed += completed;
+    pool->failed += failed;
+    pool->cancelled += cancelled;
+    thi_ppool_unlock(pool);
+    return completed + failed + cancelled;
 }
 
-void thi_job_end(thi_end_t *end)
+static struct thi_callback *end_future(thrum_future_t *f, const thi_end_t *end)
 {
-    thi_job_t *job = end->job;
-    thi_ppool_t *pool = job->pool;
-    if (job->kind == THI_REQUEST_CHUNK) {
-        thi_lane_end(end);
-        return;
-    }
-    const thi_task_t task = {NULL, NULL, job->owner, 0};
-    const int status = end->is_cancelled ? ECANCELED : keep_reply(end);
-    uint64_t *counter = status == 0 ? &pool->completed : &pool->failed;
-    count(pool, end->is_cancelled ? &pool->cancelled : counter);
+    struct thi_callback *list =
+        end->is_cancelled ? thi_future_cancel_apart(f)
+                          : thi_future_finish_apart(f, end->status, (void *)(uintptr_t)end->value);
+    thrum_future_release(f);
+    return list;
+}
+
+/* What is left to be called. */
+static struct thi_callback *end_one(const thi_end_t *end)
+{
+    const thi_task_t task = {NULL, NULL, end->job->owner, 0};
     if (thi_task_group(&task) != NULL)
-        thi_group_end(thi_task_group(&task), status);
+        thi_group_end(thi_task_group(&task), end->status);
     else if (thi_task_future(&task) != NULL)
-        end_future(pool, thi_task_future(&task), end, status);
-    thi_job_unref(job);
+        return end_future(thi_task_future(&task), end);
+    return NULL;
+}
+
+/* I3 of pool_collect.c. */
+void thi_jobs_end(thi_ppool_t *pool, thi_end_t *ends, size_t n, bool calls)
+{
+    struct thi_callback *first = NULL;
+    struct thi_callback *last = NULL;
+    const size_t counted = count(pool, ends, n);
+    for (size_t i = 0; i < n; i++) {
+        if (ends[i].job->kind == THI_REQUEST_CHUNK) {
+            thi_lane_end(&ends[i]);
+            ends[i].job = NULL; /* it may be gone, or on its way again */
+            continue;
+        }
+        struct thi_callback *list = end_one(&ends[i]);
+        if (list != NULL && calls && ends[i].is_cancelled)
+            thi_callbacks_append(&first, &last, list);
+        else if (list != NULL)
+            thi_ppool_later(pool, list);
+    }
+    if (counted != 0)
+        thi_ppool_end_some(pool, counted);
+    for (size_t i = 0; i < n; i++)
+        if (ends[i].job != NULL)
+            thi_job_unref(ends[i].job);
+    if (first != NULL)
+        thi_callbacks_call(first);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -145,9 +195,11 @@ static bool cancel(thi_remote_t *remote)
     thi_ppool_t *pool = job->pool;
     thi_batch_t batch;
     bool taken = false;
+    bool dispatches = false;
     if (thi_ppool_is_forked(pool))
         return cancel_in_child(job);
     thi_batch_begin(&batch);
+    batch.calls = true;
     thi_ppool_lock(pool);
     if (job->state == THI_JOB_QUEUED) {
         thi_queue_take_out(pool, job);
@@ -155,11 +207,12 @@ static bool cancel(thi_remote_t *remote)
         taken = true;
     } else if (job->state == THI_JOB_POSTED) {
         taken = thi_hand_revoke(pool, job);
-        if (taken)
-            thi_ppool_dispatch(pool, &batch);
+        dispatches = taken;
     }
-    if (taken)
+    if (taken) /* first: what is dropped then may fill the batch */
         thi_batch_add(&batch, job, ECANCELED)->is_cancelled = true;
+    if (dispatches)
+        thi_ppool_dispatch(pool, &batch);
     thi_ppool_unlock(pool);
     thi_batch_done(pool, &batch);
     return taken;
@@ -183,19 +236,22 @@ bool thi_hand_condemn(thi_hand_t *hand, uint32_t seq, uint8_t doom)
 {
     thi_job_t *job = hand->jobs[seq % THI_DESK_SLOTS];
     uint32_t *claim = &hand->desk->requests[seq % THI_DESK_SLOTS].claim;
-    const uint32_t now = thi_load_acquire(claim);
-    if (job == NULL || (now & THI_CLAIM_STATE) != THI_CLAIM_BEGUN)
-        return false;
-    /* Of the very call whose claim that is: the worker stores the time first. */
-    const thrum_time_t begun = thi_load_acquire(&hand->desk->begun_at);
-    if (doom == THI_DOOM_LATE &&
-        (begun == 0 || thi_clock() - begun < job->pool->config.task_timeout))
-        return false;
-    if (!thi_claim(claim, now, THI_CLAIM_CONDEMNED))
-        return false;
-    job->doom = doom;
-    hand->kills = true;
-    return true;
+    for (unsigned i = 0; job != NULL && i < CONDEMN_TRIES; i++) {
+        const uint32_t now = thi_load_acquire(claim);
+        if ((now & THI_CLAIM_STATE) != THI_CLAIM_BEGUN)
+            return false;
+        /* Of the very call whose claim that is: the worker stores the time first. */
+        const thrum_time_t begun = thi_load_acquire(&hand->desk->begun_at);
+        if (doom == THI_DOOM_LATE &&
+            (begun <= 0 || thi_clock() - begun < job->pool->config.task_timeout))
+            return false;
+        if (thi_claim(claim, now, THI_CLAIM_CONDEMNED)) {
+            job->doom = doom;
+            hand->kills = true;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Of one that is under way. A worker that is between two tasks for this instant will have ended it. */

@@ -8,6 +8,8 @@
  *       is stopped nobody has.
  *   I2  `left` counts the calls that have neither ended nor been given up. Whoever makes it 0 ends the future, which
  *       the caller waits for; the arrays are the caller's.
+ *   I3  From the moment that it is let in until its lanes are open the mapping is `ending` by itself: the pool does not
+ *       end meanwhile.
  */
 #include <string.h>
 
@@ -178,12 +180,8 @@ static void leave(thi_ppool_t *pool, thi_job_t *job, bool was_taken)
     thi_lock(&m->lock, THI_RANK_BLOCKS);
     lane->chunk = NULL; /* it will be somebody else's block */
     thi_unlock(&m->lock, THI_RANK_BLOCKS);
-    thi_ppool_lock(pool);
-    pool->ending -= was_taken;
-    const bool last = pool->ending == 0 && pool->posted == 0 && pool->queued == 0;
-    thi_ppool_unlock(pool);
-    if (last && thi_load_acquire(&pool->closing) != 0)
-        thi_ppool_kick(pool);
+    if (was_taken)
+        thi_ppool_end_some(pool, 1);
     thi_job_unref(job);
     unref(m);
 }
@@ -334,6 +332,7 @@ static int run(mapping_t *m, size_t lanes, thrum_time_t deadline)
     thrum_future_t *ended = m->ended;
     thi_fetch_add_relaxed(&m->left, (size_t)1); /* the caller's: nothing ends before all is begun */
     open_lanes(m, lanes);
+    thi_ppool_end_some(m->pool, 1);
     if (m->lane_count == 0) {
         thrum_future_release(ended);
         thrum_future_release(ended);
@@ -345,28 +344,49 @@ static int run(mapping_t *m, size_t lanes, thrum_time_t deadline)
     return err != 0 ? err : m->error;
 }
 
+static int let_in(thi_ppool_t *pool)
+{
+    if (thi_ppool_is_forked(pool))
+        return EPIPE;
+    thi_ppool_lock(pool);
+    const int why_not = thi_ppool_why_not(pool);
+    pool->ending += why_not == 0;
+    thi_ppool_unlock(pool);
+    return why_not;
+}
+
+static int why_not(const thi_ppool_t *pool, const thi_map_t *map, thrum_time_t deadline)
+{
+    if (!thi_ppool_knows(pool, (uintptr_t)map->fn))
+        return EINVAL;
+    const int err = thi_ppool_why_not(pool);
+    if (err != 0)
+        return err;
+    if (thrum_cancelled())
+        return ECANCELED;
+    return deadline <= thi_clock() ? ETIMEDOUT : 0;
+}
+
 int thi_ppool_map(thrum_executor_t *ex, const thi_map_t *map, thrum_time_t deadline)
 {
     thi_ppool_t *pool = thi_ppool_of(ex);
-    const int why_not = thi_ppool_why_not(pool);
-    if (!thi_ppool_knows(pool, (uintptr_t)map->fn))
-        return EINVAL;
-    if (why_not != 0)
-        return why_not;
-    if (thrum_cancelled())
-        return ECANCELED;
-    if (deadline <= thi_clock())
-        return ETIMEDOUT;
+    int err = why_not(pool, map, deadline);
+    if (err == 0)
+        err = let_in(pool);
+    if (err != 0)
+        return err;
     const size_t chunk = chunk_for(pool, map);
     const size_t chunks = (map->n + chunk - 1) / chunk;
     size_t lanes = pool->workers * LANES_PER_WORKER;
     lanes = lanes < LANES_MAX ? lanes : LANES_MAX;
     lanes = lanes < chunks ? lanes : chunks;
     mapping_t *m = make(pool, map, lanes);
-    if (m == NULL)
+    if (m == NULL) {
+        thi_ppool_end_some(pool, 1);
         return ENOMEM;
+    }
     m->chunk = chunk;
-    const int err = run(m, lanes, deadline);
+    err = run(m, lanes, deadline);
     unref(m);
     return err;
 }

@@ -4,22 +4,41 @@
  */
 #include "process/pool.h"
 
+#define RETRY_US 500u /* until it is tried again to say what could not be said */
+
+typedef struct born {
+    int32_t pid; /* 0: none */
+    int pidfd;
+    uint32_t generation;
+} born_t;
+
 typedef struct spawner {
     thi_ppool_t *pool;
     thi_found_t *found;
-    struct {
-        int32_t pid; /* 0: none */
-        int pidfd;
-        uint32_t generation;
-    } * workers;
+    born_t *workers;
     int32_t *pids; /* to be kept by a sweep */
     thi_polled_t *polled;
     bool quits;
 } spawner_t;
 
-static void tell(const spawner_t *s, thi_message_t message, int fd)
+/* The parent is gone: so is everybody else. */
+_Noreturn static void end_family(spawner_t *s)
 {
-    (void)thi_family_tell(s->found->channel, &message, fd);
+    for (size_t i = 0; i < s->pool->workers; i++)
+        if (s->workers[i].pid != 0)
+            thi_family_kill(s->workers[i].pidfd);
+    thi_family_sweep(NULL, 0);
+    thi_family_leave(0);
+}
+
+/* The parent never waits to be heard, so it hears. */
+static void tell(spawner_t *s, thi_message_t message, int fd)
+{
+    while (thi_family_tell(s->found->channel, &message, fd) != 0) {
+        if (thi_family_ended(s->found->pidfd))
+            end_family(s);
+        thi_nap(RETRY_US);
+    }
 }
 
 static void spawn(spawner_t *s, uint32_t slot, uint32_t generation)
@@ -80,16 +99,6 @@ static void bury(spawner_t *s, uint32_t slot)
     tell(s, message, -1);
 }
 
-/* The parent is gone: so is everybody else. */
-_Noreturn static void end_family(spawner_t *s)
-{
-    for (size_t i = 0; i < s->pool->workers; i++)
-        if (s->workers[i].pid != 0)
-            thi_family_kill(s->workers[i].pidfd);
-    thi_family_sweep(NULL, 0);
-    thi_family_leave(0);
-}
-
 static void hear(spawner_t *s)
 {
     thi_message_t order;
@@ -132,16 +141,20 @@ static void turn(spawner_t *s)
     hear(s);
 }
 
-void thi_ppool_spawn(thi_ppool_t *pool, thi_found_t *found)
+/* Those that need most first, so that each is aligned. */
+size_t thi_ppool_spawner_size(const thi_ppool_t *pool)
 {
-    spawner_t s = {.pool = pool, .found = found};
-    s.workers = thi_alloc(pool->workers * sizeof *s.workers);
-    s.pids = thi_alloc(pool->workers * sizeof *s.pids);
-    s.polled = thi_alloc((pool->workers + 2) * sizeof *s.polled);
+    return (pool->workers + 2) * sizeof(thi_polled_t) +
+           pool->workers * (sizeof(born_t) + sizeof(int32_t));
+}
+
+void thi_ppool_spawn(thi_ppool_t *pool, thi_found_t *found, void *memory)
+{
+    spawner_t s = {.pool = pool, .found = found, .polled = memory};
+    s.workers = (born_t *)(void *)(s.polled + pool->workers + 2);
+    s.pids = (int32_t *)(void *)(s.workers + pool->workers);
     thi_family_settle();
     thi_family_name("thrum-spawner");
-    if (s.workers == NULL || s.pids == NULL || s.polled == NULL)
-        thi_family_leave(1);
     while (!s.quits || living(&s) != 0)
         turn(&s);
     thi_family_sweep(NULL, 0);

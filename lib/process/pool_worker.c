@@ -16,6 +16,7 @@ static struct {
     uint32_t index;
     uint32_t answered;
     uint32_t taken;
+    bool passed; /* what was taken back, since the last answer: the parent may wait for its place */
     bool timed;
     struct thrum_reply_place place;
     uint64_t grant; /* that the reply goes into */
@@ -34,6 +35,7 @@ static void publish(uint64_t step)
 static void publish_answer(void)
 {
     me.answered++;
+    me.passed = false;
     thi_desk_t *desk = me.desk;
     thi_death_point("pool: answer written");
     thi_store_release(&desk->news, (desk->news & ~(uint64_t)UINT32_MAX) | me.answered);
@@ -74,6 +76,7 @@ static unsigned char *grow(struct thrum_reply_place *place, size_t size, size_t 
         thi_death_point("pool: wants a block");
         wait_for_response(before);
         thi_death_point("pool: has a block");
+        thi_store_relaxed(&desk->wanted, (uint64_t)0); /* the next note is about something else */
         grant = thi_load_acquire(&desk->grant);
         if (grant == 0 || thi_block_size(grant) < size)
             return NULL;
@@ -199,7 +202,7 @@ static bool has_work(void)
 
 static bool look_for(int64_t nanoseconds)
 {
-    const thrum_time_t until = thi_clock() + nanoseconds;
+    const thrum_time_t until = thi_time_plus(thi_clock(), nanoseconds);
     do {
         for (unsigned i = 0; i < 16; i++) {
             if (has_work())
@@ -223,6 +226,11 @@ static bool look_adaptively(void)
 
 static void idle(void)
 {
+    if (me.passed) {
+        me.passed = false;
+        publish(THI_NEWS_NOTE);
+        return;
+    }
     const int64_t spin = me.pool->config.spin;
     if (spin > 0 && thi_multiprocessor() && look_for(spin))
         return;
@@ -270,6 +278,8 @@ static void work(void)
             thi_death_point("pool: begun");
             run(request, me.taken);
             thi_death_point("pool: answered");
+        } else {
+            me.passed = true;
         }
         me.taken++;
         thi_store_release(&me.desk->taken, me.taken);

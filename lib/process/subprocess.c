@@ -81,15 +81,15 @@ __attribute__((constructor)) static void at_load(void)
  * Streams
  */
 
-bool thi_stream_close(thrum_subprocess_t *p, int stream)
+bool thi_stdio_close(thrum_subprocess_t *p, int stream)
 {
-    const int fd = thi_stream_fd(p, stream);
+    const int fd = thi_stdio_fd(p, stream);
     uint32_t open = 0;
     if (fd < 0 || !thi_cas_relaxed(&p->closing[stream], &open, 1u))
         return false;
     thi_waitfd_closed(fd);
     thi_subprocess_enter(p);
-    thi_pipe_close_end(&p->pipes[stream], thi_stream_ours(stream));
+    thi_pipe_close_end(&p->pipes[stream], thi_stdio_ours(stream));
     thi_subprocess_leave(p);
     thi_waitfd_look_again(fd);
     return true;
@@ -98,7 +98,7 @@ bool thi_stream_close(thrum_subprocess_t *p, int stream)
 static void close_streams(thrum_subprocess_t *p)
 {
     for (int i = 0; i < THI_STREAMS; i++) {
-        thi_stream_close(p, i);
+        thi_stdio_close(p, i);
         thi_pipe_close(&p->pipes[i]);
     }
 }
@@ -117,8 +117,8 @@ static int open_stream(thrum_subprocess_t *p, const thrum_subprocess_config_t *c
     switch (s->kind) {
     case THRUM_STREAM_PIPE:
         p->piped[stream] = true;
-        err = thi_pipe_open(&p->pipes[stream], thi_stream_ours(stream));
-        *from = p->pipes[stream].fd[1 - thi_stream_ours(stream)];
+        err = thi_pipe_open(&p->pipes[stream], thi_stdio_ours(stream));
+        *from = p->pipes[stream].fd[1 - thi_stdio_ours(stream)];
         break;
     case THRUM_STREAM_NULL:
         if (*null < 0)
@@ -156,7 +156,7 @@ static int open_streams(thrum_subprocess_t *p, const thrum_subprocess_config_t *
 static void close_theirs(thrum_subprocess_t *p)
 {
     for (int i = 0; i < THI_STREAMS; i++)
-        thi_pipe_close_end(&p->pipes[i], 1 - thi_stream_ours(i));
+        thi_pipe_close_end(&p->pipes[i], 1 - thi_stdio_ours(i));
 }
 
 static int start(thrum_subprocess_t *p, const char *const *argv,
@@ -261,17 +261,17 @@ int thrum_subprocess_shell(thrum_subprocess_t **p, const char *command,
 
 int thrum_subprocess_in(thrum_subprocess_t *p)
 {
-    return p != NULL ? thi_stream_fd(p, 0) : -1;
+    return p != NULL ? thi_stdio_fd(p, 0) : -1;
 }
 
 int thrum_subprocess_out(thrum_subprocess_t *p)
 {
-    return p != NULL ? thi_stream_fd(p, 1) : -1;
+    return p != NULL ? thi_stdio_fd(p, 1) : -1;
 }
 
 int thrum_subprocess_err(thrum_subprocess_t *p)
 {
-    return p != NULL ? thi_stream_fd(p, 2) : -1;
+    return p != NULL ? thi_stdio_fd(p, 2) : -1;
 }
 
 int thrum_subprocess_close(thrum_subprocess_t *p, int fd)
@@ -279,7 +279,7 @@ int thrum_subprocess_close(thrum_subprocess_t *p, int fd)
     if (p == NULL)
         return EINVAL;
     for (int i = 0; fd >= 0 && i < THI_STREAMS; i++) {
-        if (thi_stream_fd(p, i) == fd && thi_stream_close(p, i))
+        if (thi_stdio_fd(p, i) == fd && thi_stdio_close(p, i))
             return 0;
     }
     return EBADF;

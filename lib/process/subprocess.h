@@ -54,18 +54,18 @@ static inline void thi_subprocess_leave(thrum_subprocess_t *p)
 }
 
 /* Which end of a stream's pipe this process has; the other is the program's. */
-static inline int thi_stream_ours(int stream)
+static inline int thi_stdio_ours(int stream)
 {
     return stream == 0 ? 1 : 0;
 }
 
-static inline int thi_stream_fd(thrum_subprocess_t *p, int stream)
+static inline int thi_stdio_fd(thrum_subprocess_t *p, int stream)
 {
-    return thi_load_relaxed(&p->pipes[stream].fd[thi_stream_ours(stream)]);
+    return thi_load_relaxed(&p->pipes[stream].fd[thi_stdio_ours(stream)]);
 }
 
 /* Wakes whoever waits on it. False: it is closed already, or was none. */
-bool thi_stream_close(thrum_subprocess_t *p, int stream);
+bool thi_stdio_close(thrum_subprocess_t *p, int stream);
 
 /* Whether it has ended: 0, or EAGAIN. Takes it off the system's list of processes if so. */
 int thi_subprocess_ask(thrum_subprocess_t *p);

@@ -218,11 +218,9 @@ void thi_future_finish(thrum_future_t *f, int error, void *value)
     end(f, THI_FUTURE_DONE);
 }
 
-struct thi_callback *thi_future_finish_apart(thrum_future_t *f, int error, void *value)
+/* Leaves the callbacks to whoever ended it. */
+static struct thi_callback *tell_apart(thrum_future_t *f, uint64_t word)
 {
-    f->error = error;
-    f->value = error == 0 ? value : NULL;
-    const uint64_t word = thi_swap_acq_rel(&f->word, (uint64_t)THI_FUTURE_DONE); /* R1, as in end */
     struct thi_callback *list = callbacks_of(word);
     tell(f, word & FLAGS);
     if (THI_LIKELY(list == NULL))
@@ -231,6 +229,13 @@ struct thi_callback *thi_future_finish_apart(thrum_future_t *f, int error, void 
     thrum_future_retain(f);
     last_of(list)->keeps = true;
     return list;
+}
+
+struct thi_callback *thi_future_finish_apart(thrum_future_t *f, int error, void *value)
+{
+    f->error = error;
+    f->value = error == 0 ? value : NULL;
+    return tell_apart(f, thi_swap_acq_rel(&f->word, (uint64_t)THI_FUTURE_DONE)); /* R1, as in end */
 }
 
 void thi_callbacks_append(struct thi_callback **first, struct thi_callback **last,
@@ -245,7 +250,14 @@ void thi_callbacks_append(struct thi_callback **first, struct thi_callback **las
 
 void thi_callbacks_call(struct thi_callback *list)
 {
-    call_all(list);
+    const thi_strand_t *self = thi_current.strand;
+    if (self == NULL || self->later == NULL) {
+        call_all(list);
+        return;
+    }
+    struct thi_callback **later = self->later;
+    last_of(list)->next = *later; /* each has a reference to its future */
+    *later = list;
 }
 
 /* A promise: wins the right to end it. */
@@ -290,7 +302,7 @@ int thrum_future_fail(thrum_future_t *f, int error)
     return 0;
 }
 
-bool thi_future_cancel(thrum_future_t *f)
+static bool withdraw(thrum_future_t *f, uint64_t *before)
 {
     uint64_t word = thi_load_relaxed(&f->word);
     do {
@@ -298,8 +310,23 @@ bool thi_future_cancel(thrum_future_t *f)
             return false;
         /* R2: release; pairs with A1. */
     } while (!thi_cas_acq_rel(&f->word, &word, (uint64_t)THI_FUTURE_CANCELLED));
+    *before = word;
+    return true;
+}
+
+bool thi_future_cancel(thrum_future_t *f)
+{
+    uint64_t word = 0;
+    if (!withdraw(f, &word))
+        return false;
     tell(f, word);
     return true;
+}
+
+struct thi_callback *thi_future_cancel_apart(thrum_future_t *f)
+{
+    uint64_t word = 0;
+    return withdraw(f, &word) ? tell_apart(f, word) : NULL;
 }
 
 bool thrum_future_cancel(thrum_future_t *f)

@@ -187,6 +187,7 @@ void thi_callbacks_append(struct thi_callback **first, struct thi_callback **las
 
 /* Pending to cancelled, and calls the callbacks. */
 bool thi_future_cancel(thrum_future_t *f);
+struct thi_callback *thi_future_cancel_apart(thrum_future_t *f); /* leaves them to the caller */
 
 /* Was never handed out. */
 void thi_future_discard(thrum_future_t *f);

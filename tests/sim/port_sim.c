@@ -89,6 +89,11 @@ int thi_loop_block(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
     return 0;
 }
 
+int thi_loop_block_lazily(thi_stage_t *stage, thrum_coro_t *co, thrum_time_t deadline)
+{
+    return thi_loop_block(stage, co, deadline);
+}
+
 /* --- a port ------------------------------------------------------------------------------------------- */
 
 static thi_port_t *port_made(bool polls)
