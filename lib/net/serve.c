@@ -200,7 +200,7 @@ void thi_conn_serve(thrum_conn_t *c)
     const thi_scope_t *before = thi_scope_enter(self, &c->scope); /* I3 */
     count_end(c, handle(c));
     thrum_mutex_lock(&c->server->lock);
-    c->strand = NULL;
+    thi_store_relaxed(&c->strand, NULL);
     thrum_mutex_unlock(&c->server->lock);
     thi_scope_enter(self, before);
     end_record(c);
