@@ -11,7 +11,7 @@
 
 TestSuite(server_fault, .timeout = 60);
 
-enum { MOST = 40, FEW = 12 };
+enum { MOST = 16, FEW = 12 };
 
 static bool is_known(int err)
 {
