@@ -122,6 +122,8 @@ static void starts(const struct model *m, thi_fault_t kind, unsigned at_least)
 
 static void starts_whole(const struct model *m)
 {
+    if (is_left_out(m))
+        return;
     starts(m, THI_FAULT_ALLOC, 4);
     starts(m, THI_FAULT_SHARED, 1);
     starts(m, THI_FAULT_SIGNAL, 1);
@@ -131,7 +133,7 @@ static void starts_whole(const struct model *m)
 static void starts_processes(const struct model *m)
 {
     static const thi_fault_t kinds[] = {THI_FAULT_FORK, THI_FAULT_PIPE, THI_FAULT_PIDFD};
-    for (size_t i = 0; m->preforks && i < sizeof kinds / sizeof *kinds; i++)
+    for (size_t i = 0; m->preforks && !is_left_out(m) && i < sizeof kinds / sizeof *kinds; i++)
         starts(m, kinds[i], 1);
 }
 
@@ -191,7 +193,7 @@ static void goes_on(const struct model *m)
     static const thi_fault_t kinds[] = {THI_FAULT_ALLOC,  THI_FAULT_PAGES,  THI_FAULT_SIGNAL,
                                         THI_FAULT_THREAD, THI_FAULT_FORK,   THI_FAULT_PIPE,
                                         THI_FAULT_PIDFD,  THI_FAULT_ACCEPT, THI_FAULT_INTERRUPT};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    for (size_t i = 0; !is_left_out(m) && i < sizeof kinds / sizeof *kinds; i++) {
         struct scene scene = {m, kinds[i], 0};
         const int before = open_descriptors();
         run_alone(serve_without, &scene);
