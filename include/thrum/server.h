@@ -55,9 +55,10 @@ THRUM_BEGIN_DECLS
  *          closes them, so that peers are told; it keeps a spare descriptor for that.
  * Stop     thrum_server_stop closes the listening socket (that of datagrams when the last handler has ended).
  *          Connections between two requests see the end, as if the peer had closed (thrum_conn_stopping tells);
- *          handlers within a request may finish. At the deadline their waits are ECANCELED, and processes with one
- *          connection each are killed; others a second later, if handlers there do not heed that. Threads that
- *          never wait are waited for. The address is free again at once.
+ *          handlers within a request may finish. At the deadline their waits are ECANCELED, soon also reads and
+ *          writes that need not wait, and processes with one connection each are killed; others a second later, if
+ *          handlers there do not heed that. Threads that do neither are waited for. The address is free again at
+ *          once.
  * Failure  What a handler returns, but 0, is counted as a failure and ends its connection, nothing else. One that
  *          crashes takes its process with it: with PROCESSES that is its connection.
  * Context  Servers: any strand. A connection is used by its handler, and by what the handler starts and waits for;

@@ -274,6 +274,7 @@ thrum_coro_t *thi_deadlines_first(const thi_deadlines_t *heap);  /* NULL: none *
 thrum_time_t thi_deadlines_soonest(const thi_deadlines_t *heap); /* FOREVER: none */
 thrum_time_t thi_deadlines_time(const thi_deadlines_t *heap,
                                 const thrum_coro_t *co); /* it is there */
+void thi_deadlines_clear(thi_deadlines_t *heap);
 void thi_deadlines_end(thi_deadlines_t *heap);
 
 /* Where other threads leave word for a loop. Never freed, since a waker may be late. */

@@ -32,6 +32,13 @@ bool thi_deadlines_reserve(thi_deadlines_t *heap, uint32_t count)
     return true;
 }
 
+void thi_deadlines_clear(thi_deadlines_t *heap)
+{
+    for (uint32_t i = 0; i < heap->count; i++)
+        heap->entries[i].co->timer = 0;
+    heap->count = 0;
+}
+
 void thi_deadlines_end(thi_deadlines_t *heap)
 {
     thi_free(heap->entries, heap->room * sizeof *heap->entries);

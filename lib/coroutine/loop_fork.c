@@ -46,7 +46,7 @@ static void begin_anew(thrum_loop_t *loop)
     for (unsigned level = 0; level < THI_LEVELS; level++)
         loop->lines[level] = (thi_line_t){NULL, NULL};
     loop->waiting = 0;
-    loop->deadlines.count = 0;
+    thi_deadlines_clear(&loop->deadlines); /* who lives on may have left one there */
     loop->near = (thi_near_t){0};
     if (loop->poller >= 0)
         thi_poller_close(loop->poller);

@@ -18,6 +18,9 @@
 #include "coroutine/stream.h"
 
 #include <string.h>
+#include <sys/uio.h>
+
+#include <thrum/io.h>
 
 #include "coroutine/waitfd.h"
 
@@ -31,6 +34,7 @@ typedef struct thi_stream_wait {
 } wait_t;
 
 #define OPEN (-1)
+#define OVERDUE (-1)
 
 static inline wait_t **place_of(thi_stream_t *stream, unsigned direction)
 {
@@ -119,15 +123,19 @@ int thi_stream_open(thi_stream_t *stream, thrum_loop_t *loop, int fd)
     if (err == 0 && !reserve(loop, fd))
         err = ENOMEM;
     const uint32_t tag = next_tag(loop);
+    const uint8_t armed = (size_t)fd < loop->armed_size ? loop->armed[fd] : 0; /* by waitfd.c */
     if (err == 0)
-        err = thi_poller_watch(loop->poller, fd, THI_POLL_IN, tag);
+        err = thi_poller_watch(loop->poller, fd, THI_POLL_IN | armed, tag);
     if (err != 0)
         return err;
+    if (armed != 0)
+        loop->armed[fd] = 0;
     *stream = (thi_stream_t){.loop = loop,
                              .fd = fd,
                              .tag = tag,
                              .ready = THI_POLL_OUT, /* what there is to read the poller will tell */
-                             .watched = THI_POLL_IN,
+                             .watched = (uint8_t)(THI_POLL_IN | armed),
+                             .shared = armed,
                              .measures = thi_socket_measures(fd)};
     loop->streams[fd] = stream;
     return 0;
@@ -144,26 +152,25 @@ static int take_out(thi_stream_t *stream)
     loop->streams[fd] = NULL;
     for (size_t i = 0; i < 2; i++)
         end_wait_for_good(loop, &stream->waits[i]);
-    if (THI_UNLIKELY(stream->shared != 0))
-        thi_waitfd_closed(fd);
     return fd;
 }
 
 void thi_stream_close(thi_stream_t *stream)
 {
     const int fd = take_out(stream);
-    const int saved = errno;
     if (fd >= 0)
-        thi_fd_close(fd);
-    errno = saved;
+        (void)thrum_io_close(fd); /* others, also of other threads, may wait for the number */
 }
 
 int thi_stream_release(thi_stream_t *stream)
 {
     const thrum_loop_t *loop = stream->loop;
+    const bool shared = stream->shared != 0;
     const int fd = take_out(stream);
     if (loop != NULL && loop->fork_mark == thi_fork_mark)
         thi_poller_forget(loop->poller, fd);
+    if (loop != NULL && shared)
+        thi_waitfd_closed(fd);
     return fd;
 }
 
@@ -243,6 +250,7 @@ static int no_use(const thi_stream_t *stream)
     return stream->tag != 0 ? EOWNERDEAD : EBADF;
 }
 
+/* 0, or an error. OVERDUE: the deadline has passed, and nothing was told; the stream is still there. */
 static int wait_for(thi_stream_t *stream, unsigned direction, thrum_time_t deadline)
 {
     thi_stage_t *stage = thi_stage;
@@ -251,13 +259,15 @@ static int wait_for(thi_stream_t *stream, unsigned direction, thrum_time_t deadl
         return no_use(stream);
     if (THI_UNLIKELY(stage == NULL || stage->loop != loop || stage->current == &stage->self))
         return EINVAL;
+    wait_t **place = place_of(stream, direction);
+    if (THI_UNLIKELY(*place != NULL))
+        return EBUSY;
     if (THI_UNLIKELY((stream->watched & direction) == 0)) {
         const int err = watch(stream, direction);
         if (err != 0)
             return err;
     }
     wait_t wait = {stage->current, OPEN, false};
-    wait_t **place = place_of(stream, direction);
     thi_strand_t *self = &wait.co->strand;
     *place = &wait;
     stream->in_a_row = 0;
@@ -267,13 +277,16 @@ static int wait_for(thi_stream_t *stream, unsigned direction, thrum_time_t deadl
     thi_strand_waited(self);
     if (THI_LIKELY(!wait.closed))
         *place = NULL;
-    return THI_LIKELY(wait.err != OPEN) ? wait.err : err;
+    if (THI_LIKELY(wait.err != OPEN))
+        return wait.err;
+    return err == ETIMEDOUT ? OVERDUE : err;
 }
 
 int thi_stream_wait(thi_stream_t *stream, unsigned direction, thrum_time_t deadline)
 {
     stream->ready &= (uint8_t)~direction;
-    return wait_for(stream, direction, deadline);
+    const int err = wait_for(stream, direction, deadline);
+    return err == OVERDUE ? ETIMEDOUT : err;
 }
 
 bool thi_stream_wake(thi_stream_t *stream)
@@ -285,77 +298,108 @@ bool thi_stream_wake(thi_stream_t *stream)
  * Reading and writing
  */
 
-/* Before a call: 0 when it may succeed. */
+/* The same for who has not waited for long, and ought to hear of it somewhere. */
+THI_NOINLINE static int look_up(thi_stream_t *stream)
+{
+    const thi_strand_t *self = thi_current.strand;
+    if (self == NULL || !is_cancelled(self))
+        return 0;
+    stream->in_a_row = 0;
+    return ECANCELED;
+}
+
+/* Before a call: 0 when it may succeed; OVERDUE: it is the last (the poller may have had too much to tell). */
 static inline int get_ready(thi_stream_t *stream, unsigned direction, thrum_time_t deadline)
 {
     if ((stream->ready & direction) == 0)
         return wait_for(stream, direction, deadline);
     if (THI_UNLIKELY(stream->loop == NULL))
         return no_use(stream);
+    return THI_UNLIKELY(++stream->in_a_row >= IN_A_ROW) ? look_up(stream) : 0;
+}
+
+/* After one: whether it is to be made again. */
+static inline bool is_to_wait(thi_stream_t *stream, unsigned direction, ssize_t n, int err)
+{
+    if (THI_LIKELY(n != -EAGAIN))
+        return false;
+    stream->ready &= (uint8_t)~direction;
+    return err == 0;
+}
+
+/* What it has come to. Whoever never waits has the loop look around, for others. */
+static inline int conclude(thi_stream_t *stream, ssize_t n, int err, size_t *count)
+{
+    if (THI_UNLIKELY(n < 0))
+        return n == -EAGAIN && err == OVERDUE ? ETIMEDOUT : (int)-n;
+    *count = (size_t)n;
+    if (THI_UNLIKELY(stream->in_a_row >= IN_A_ROW)) {
+        stream->in_a_row = 0;
+        stream->loop->turns = 0;
+        thrum_yield();
+    }
     return 0;
 }
 
-/* After one that succeeded. */
-static inline void let_others(thi_stream_t *stream)
+int thi_stream_step(thi_stream_t *stream)
 {
-    if (THI_UNLIKELY(++stream->in_a_row >= IN_A_ROW)) {
-        stream->in_a_row = 0;
-        thrum_yield();
-    }
+    size_t n = 0;
+    const int err = ++stream->in_a_row >= IN_A_ROW ? look_up(stream) : 0;
+    return err != 0 ? err : conclude(stream, 0, 0, &n);
 }
 
 int thi_stream_recv(thi_stream_t *stream, void *buf, size_t size, size_t *n, thrum_time_t deadline)
 {
     ssize_t got = 0;
+    int err = 0;
     do {
-        const int err = get_ready(stream, THI_POLL_IN, deadline);
-        if (err != 0)
+        err = get_ready(stream, THI_POLL_IN, deadline);
+        if (err > 0)
             return err;
         got = thi_socket_recv(stream->fd, buf, size);
-        if (got == -EAGAIN || (stream->measures && got > 0 && (size_t)got < size))
-            stream->ready &= (uint8_t)~THI_POLL_IN;
-    } while (got == -EAGAIN);
-    if (got < 0)
-        return (int)-got;
-    *n = (size_t)got;
-    let_others(stream);
-    return 0;
+    } while (is_to_wait(stream, THI_POLL_IN, got, err));
+    if (got > 0 && (size_t)got < size && stream->measures)
+        stream->ready &= (uint8_t)~THI_POLL_IN;
+    return conclude(stream, got, err, n);
+}
+
+int thi_stream_trysendv(thi_stream_t *stream, const struct iovec *iov, int count, size_t *n)
+{
+    if (THI_UNLIKELY((stream->ready & THI_POLL_OUT) == 0))
+        return EAGAIN;
+    const int err = get_ready(stream, THI_POLL_OUT, 0);
+    if (THI_UNLIKELY(err != 0))
+        return err;
+    const ssize_t sent = count == 1 ? thi_socket_send(stream->fd, iov->iov_base, iov->iov_len)
+                                    : thi_socket_sendv(stream->fd, iov, count);
+    (void)is_to_wait(stream, THI_POLL_OUT, sent, 0);
+    return conclude(stream, sent, 0, n);
 }
 
 int thi_stream_send(thi_stream_t *stream, const void *data, size_t size, size_t *n,
                     thrum_time_t deadline)
 {
     ssize_t sent = 0;
+    int err = 0;
     do {
-        const int err = get_ready(stream, THI_POLL_OUT, deadline);
-        if (err != 0)
+        err = get_ready(stream, THI_POLL_OUT, deadline);
+        if (err > 0)
             return err;
         sent = thi_socket_send(stream->fd, data, size);
-        if (sent == -EAGAIN)
-            stream->ready &= (uint8_t)~THI_POLL_OUT;
-    } while (sent == -EAGAIN);
-    if (sent < 0)
-        return (int)-sent;
-    *n = (size_t)sent;
-    let_others(stream);
-    return 0;
+    } while (is_to_wait(stream, THI_POLL_OUT, sent, err));
+    return conclude(stream, sent, err, n);
 }
 
 int thi_stream_sendv(thi_stream_t *stream, const struct iovec *iov, int count, size_t *n,
                      thrum_time_t deadline)
 {
     ssize_t sent = 0;
+    int err = 0;
     do {
-        const int err = get_ready(stream, THI_POLL_OUT, deadline);
-        if (err != 0)
+        err = get_ready(stream, THI_POLL_OUT, deadline);
+        if (err > 0)
             return err;
         sent = thi_socket_sendv(stream->fd, iov, count);
-        if (sent == -EAGAIN)
-            stream->ready &= (uint8_t)~THI_POLL_OUT;
-    } while (sent == -EAGAIN);
-    if (sent < 0)
-        return (int)-sent;
-    *n = (size_t)sent;
-    let_others(stream);
-    return 0;
+    } while (is_to_wait(stream, THI_POLL_OUT, sent, err));
+    return conclude(stream, sent, err, n);
 }

@@ -16,9 +16,10 @@
  * thrum_io_ calls may still wait, also on other threads.
  *
  * What a call returns: 0; ETIMEDOUT; ECANCELED (the strand is cancelled; it was closed meanwhile, or woken); EINVAL:
- * it would wait, but is no coroutine of that loop; EBADF: it is not open; EOWNERDEAD: it is the parent's, and this
- * is a forked child; errors of the system. What is there is taken whatever the deadline says, and by who is
- * cancelled, too. Who never has to wait lets others of the loop run now and then all the same.
+ * it would wait, but is no coroutine of that loop; EBUSY: it would, but another does; EBADF: it is not open;
+ * EOWNERDEAD: it is the parent's, and this is a forked child; errors of the system. What is there is taken whatever
+ * the deadline says; by who is cancelled, if the poller has told of it. Who never has to wait has the loop look
+ * around now and then all the same, and hears then of a cancellation.
  *
  * Deadlines are meant to be renewed with every call, and hardly ever to pass (thi_loop_block_lazily).
  */
@@ -63,16 +64,22 @@ int thi_stream_send(thi_stream_t *stream, const void *data, size_t size, size_t 
 int thi_stream_sendv(thi_stream_t *stream, const struct iovec *iov, int count, size_t *n,
                      thrum_time_t deadline);
 
+/* The same without a wait. EAGAIN: not now. */
+int thi_stream_trysendv(thi_stream_t *stream, const struct iovec *iov, int count, size_t *n);
+
 /* Whether the caller is a coroutine that may use it: of its loop. False of one that is not open, too. */
 bool thi_stream_is_here(const thi_stream_t *stream);
 
-/* For deadlines that need not be exact, without a look at the clock: the loop's last look at it, which is some
- * milliseconds ago at most, or as long as its line has been running. 0: it is not open. */
+/* The loop's last look at the clock, some milliseconds ago or as long as its line has been running: good for telling
+ * that a deadline has passed, and not for making one. 0: it is not open. */
 thrum_time_t thi_stream_clock(const thi_stream_t *stream);
 
 /* For who calls the system itself (sendfile(2)), and was just told EAGAIN, no other coroutine having run since: waits
  * until it is worth another try. THI_POLL_IN or THI_POLL_OUT. */
 int thi_stream_wait(thi_stream_t *stream, unsigned direction, thrum_time_t deadline);
+
+/* For who calls the system itself, before each call: as a call that need not wait. 0, ECANCELED. */
+int thi_stream_step(thi_stream_t *stream);
 
 /* Whoever waits to read is told ECANCELED, for a graceful stop; it may go on reading. False: nobody does. */
 bool thi_stream_wake(thi_stream_t *stream);

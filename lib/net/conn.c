@@ -114,6 +114,9 @@ static int send_some(thrum_conn_t *c, int file, int64_t *offset, size_t size)
     const thrum_time_t deadline = thi_conn_write_deadline(c);
     thi_conn_wait_outside(c);
     while (size != 0) {
+        const int gone = thi_wire_step(c);
+        if (gone != 0)
+            return gone;
         const ssize_t n = thi_fd_sendfile(c->fd, file, offset, size);
         if (n == 0)
             return ENODATA;

@@ -3,8 +3,8 @@
  * handler after a write; until that has come, the wait is idle.
  *
  * Where a read may hold up its thread, an idle one does so in the system, for as long as the socket says
- * (SO_RCVTIMEO): one call instead of two. Every other wait is one of thrum_io's, with a deadline. Deadlines are taken
- * from a coarse clock: some milliseconds do not matter to them.
+ * (SO_RCVTIMEO): one call instead of two. Every other wait has a deadline, counted from when it, or the request, begins,
+ * by a coarse clock: some milliseconds do not matter. (What a loop has seen last does: others may have run for long.)
  */
 #include <string.h>
 #include <sys/uio.h>
@@ -17,9 +17,9 @@
 
 #include "os/os.h"
 
-static thrum_time_t in(const thrum_conn_t *c, int64_t limit)
+static thrum_time_t in(int64_t limit)
 {
-    return limit < 0 ? THRUM_FOREVER : thi_limit_after(thi_wire_clock(c), limit);
+    return limit < 0 ? THRUM_FOREVER : thi_limit_after(thi_clock_coarse(), limit);
 }
 
 static thrum_time_t sooner(thrum_time_t a, thrum_time_t b)
@@ -73,15 +73,24 @@ static int receive_blocking(thrum_conn_t *c, void *buf, size_t size, size_t *n)
     return 0;
 }
 
+/* I2 of serve.c. Who stops is in this process, or looks at many. */
+static void fence_against_stop(const thrum_server_t *server)
+{
+    if (THI_LIKELY(server->stopping == &server->own_stopping))
+        thi_fence_light();
+    else
+        thi_fence_full();
+}
+
 /* Between requests. What comes is a request's beginning. */
 static int receive_idle(thrum_conn_t *c, void *buf, size_t size, size_t *n)
 {
     int err = 0;
     thi_store_relaxed(&c->slot->state, THI_SLOT_IDLE);
-    thi_fence_full(); /* I2 of serve.c */
+    fence_against_stop(c->server);
     *n = 0;
     if (thi_load_relaxed(c->server->stopping) == 0) {
-        const thrum_time_t until = in(c, c->idle_timeout);
+        const thrum_time_t until = in(c->idle_timeout);
         err = EAGAIN;
         if (c->server->engine->blocks && thi_load_relaxed(&c->own_limit) == 0 && until <= c->total)
             err = receive_blocking(c, buf, size, n);
@@ -100,7 +109,7 @@ static int receive(thrum_conn_t *c, void *buf, size_t size, size_t *n)
     }
     const bool in_request = thi_load_relaxed(&c->in_request) != 0;
     const thrum_time_t until = in_request ? sooner(c->request, c->total) : c->total;
-    if (thi_wire_clock(c) >= until)
+    if (thi_wire_is_past(c, until))
         return ETIMEDOUT; /* also of a peer that never lets a read wait */
     const int err =
         in_request ? thi_wire_read(c, buf, size, n, until) : receive_idle(c, buf, size, n);
@@ -123,7 +132,7 @@ static void begin_request(thrum_conn_t *c)
         return;
     thi_store_relaxed(&c->in_request, 1u);
     c->request_size = 0;
-    c->request = in(c, c->read_timeout);
+    c->request = in(c->read_timeout);
     add(&c->slot->requests, 1);
 }
 
@@ -204,7 +213,7 @@ int thi_conn_fill(thrum_conn_t *c)
 void thi_conn_hold(thrum_conn_t *c, int64_t more)
 {
     begin_request(c);
-    c->request = c->read_timeout < 0 ? THRUM_FOREVER : in(c, thi_longer(c->read_timeout, more));
+    c->request = c->read_timeout < 0 ? THRUM_FOREVER : in(thi_longer(c->read_timeout, more));
 }
 
 void thi_conn_took(thrum_conn_t *c, size_t n)
@@ -226,7 +235,7 @@ void thrum_conn_next(thrum_conn_t *c)
 
 thrum_time_t thi_conn_write_deadline(const thrum_conn_t *c)
 {
-    return sooner(in(c, c->write_timeout), c->total);
+    return sooner(in(c->write_timeout), c->total);
 }
 
 void thi_conn_wrote(thrum_conn_t *c, size_t size)
@@ -235,11 +244,17 @@ void thi_conn_wrote(thrum_conn_t *c, size_t size)
     thi_store_relaxed(&c->in_request, 0u);
 }
 
-static int put_datagram(thrum_conn_t *c, const struct iovec *pieces, int count)
+static size_t size_of(const struct iovec *pieces, int count)
 {
     size_t size = 0;
     for (int i = 0; i < count; i++)
         size += pieces[i].iov_len;
+    return size;
+}
+
+static int put_datagram(thrum_conn_t *c, const struct iovec *pieces, int count)
+{
+    const size_t size = size_of(pieces, count);
     char *all = thi_alloc(size != 0 ? size : 1);
     size_t at = 0;
     if (all == NULL)
@@ -262,20 +277,35 @@ static int put_datagram(thrum_conn_t *c, const struct iovec *pieces, int count)
 struct to_conn {
     thrum_conn_t *c;
     thrum_time_t deadline;
+    size_t done; /* of the first pieces, already */
 };
 
 static int write_some(void *arg, const struct iovec *pieces, int count, size_t *n)
 {
-    const struct to_conn *to = arg;
-    const int err = thi_wire_write(to->c, pieces, count, n, to->deadline);
+    struct to_conn *to = arg;
+    *n = to->done;
+    to->done = 0;
+    const int err = *n == 0 ? thi_wire_write(to->c, pieces, count, n, to->deadline) : 0;
     add(&to->c->slot->sent, *n);
     return err;
 }
 
+/* Most need not wait: then nobody has to know the time. */
 static int put_stream(thrum_conn_t *c, const struct iovec *pieces, int count)
 {
-    struct to_conn to = {c, thi_conn_write_deadline(c)};
+    struct to_conn to = {.c = c};
+    const size_t size = size_of(pieces, count);
+    if (THI_LIKELY(size != 0 && count <= THI_SINK_VECTOR)) {
+        const int err = thi_wire_try(c, pieces, count, &to.done);
+        if (err != 0 && err != EAGAIN)
+            return err;
+        if (THI_LIKELY(to.done == size)) {
+            add(&c->slot->sent, size);
+            return 0;
+        }
+    }
     const thi_sink_t sink = {write_some, &to};
+    to.deadline = thi_conn_write_deadline(c);
     return thi_sink_write(&sink, pieces, (size_t)count);
 }
 

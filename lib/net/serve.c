@@ -10,7 +10,8 @@
  *   I1  A record is in the table, with its slot, as long as its descriptor is open here. The table changes under the
  *       lock, so whoever has the lock may shut down what is in it.
  *   I2  Who waits for a request writes IDLE and reads `stopping`; who stops writes `stopping` and reads the state, each
- *       with a full fence between. So either the reader sees the end, or its socket is shut down for reading.
+ *       with a fence between, light and heavy in one process, full where it is another's. So either the reader sees the
+ *       end, or its socket is shut down for reading.
  *   I3  A scope is cancelled before `strand` is read; who serves writes `strand`, enters the scope, and looks at it
  *       before it sleeps. So a cancellation that finds nobody to wake is seen.
  *   I4  The last that is touched of the server is `strands`: who waits for it may free the server.
@@ -245,7 +246,7 @@ void thi_slots_of_the_dead(thi_tally_t *tally, uint32_t first, uint32_t limit, b
 void thi_conns_wake_idle(thrum_server_t *server)
 {
     const int saved = errno;
-    thi_fence_full(); /* I2 */
+    thi_fence_heavy(); /* I2 */
     for (uint32_t i = 0; i < server->limit; i++) {
         const thrum_conn_t *c = server->conns[i];
         if (c != NULL && c->datagram == NULL && thi_load_relaxed(&c->slot->state) == THI_SLOT_IDLE)

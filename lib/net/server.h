@@ -234,14 +234,17 @@ void thi_conns_cancel(thrum_server_t *server);
 #define THI_AHEAD ((size_t)16 << 10)
 
 /* --- wire.c --------------------------------------------------------------------------------------------------
- * As thrum_io_ calls, from here on without waiting in the system. Open comes first, by who serves. The clock is for
- * deadlines that need not be exact. */
+ * As thrum_io_ calls, from here on without waiting in the system. Open comes first, by who serves. */
 void thi_wire_open(thrum_conn_t *c);
 void thi_wire_close(thrum_conn_t *c);
-thrum_time_t thi_wire_clock(const thrum_conn_t *c);
+bool thi_wire_is_past(const thrum_conn_t *c,
+                      thrum_time_t deadline); /* it may be told a little late */
 int thi_wire_read(thrum_conn_t *c, void *buf, size_t size, size_t *n, thrum_time_t deadline);
 int thi_wire_write(thrum_conn_t *c, const struct iovec *pieces, int count, size_t *n,
                    thrum_time_t deadline);
+int thi_wire_try(thrum_conn_t *c, const struct iovec *pieces, int count,
+                 size_t *n);        /* EAGAIN: it would wait, or cannot tell */
+int thi_wire_step(thrum_conn_t *c); /* before each call of the system that is none of these */
 int thi_wire_await_room(thrum_conn_t *c, thrum_time_t deadline);
 
 /* --- conn_io.c ------------------------------------------------------------------------------------------------ */

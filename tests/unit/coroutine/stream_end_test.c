@@ -350,6 +350,176 @@ Test(stream_end, closing_tells_who_waits_by_calls_for_any_descriptor)
     cr_expect_eq(in_loop(close_beside, NULL), 0);
 }
 
+static int wait_on_number(void *arg)
+{
+    return thrum_io_wait(*(int *)arg, THRUM_IO_IN, THRUM_FOREVER);
+}
+
+static void close_beside_a_thread(struct link *l)
+{
+    struct link other;
+    struct caller c;
+    link_open(&other, stream_pair());
+    int number = other.stream.fd;
+    caller_start(&c, wait_on_number, &number);
+    while (waiting_on(number) == 0)
+        thrum_yield();
+    link_close(&other);
+    cr_expect_eq(caller_join(&c), ECANCELED);
+    peer_sends(l, "x");
+    expect_text(l, "x");
+}
+
+Test(stream_end, closing_tells_other_threads_that_wait_for_the_number)
+{
+    with_links(close_beside_a_thread);
+}
+
+/* --- many at a time ------------------------------------------------------------------------------------- */
+
+#define MANY 200 /* more than the loop is told at a time */
+
+/* All bytes come before the deadline, and the loop looks for the first time when it has passed. */
+static int late_look(void *arg, void **result)
+{
+    static struct link links[MANY];
+    thrum_coro_t *co[MANY];
+    int missed = 0;
+    (void)arg, (void)result;
+    for (int i = 0; i < MANY; i++)
+        link_open(&links[i], stream_pair());
+    const thrum_time_t deadline = thrum_after(THRUM_MS(50));
+    for (int i = 0; i < MANY; i++) {
+        links[i].deadline = deadline;
+        co[i] = waiting_reader(&links[i]);
+    }
+    for (int i = 0; i < MANY; i++)
+        peer_sends(&links[i], "x");
+    while (thrum_now() <= deadline)
+        usleep(1000);
+    for (int i = 0; i < MANY; i++) {
+        missed += thrum_coro_join(co[i], NULL) != 0;
+        thrum_coro_release(co[i]);
+        link_close(&links[i]);
+    }
+    cr_expect_eq(missed, 0, "%d", missed);
+    return 0;
+}
+
+Test(stream_end, what_is_there_is_taken_also_when_the_loop_was_not_told_of_it)
+{
+    cr_expect_eq(in_loop(late_look, NULL), 0);
+}
+
+/* --- who never waits ------------------------------------------------------------------------------------ */
+
+static int read_on(void *arg, void **result)
+{
+    struct link *l = arg;
+    int err = 0;
+    (void)result;
+    while ((err = thi_stream_recv(&l->stream, &l->byte, 1, &l->n, THRUM_FOREVER)) == 0)
+        peer_sends(l, "x");
+    return err;
+}
+
+static void cancel_busy(struct link *l)
+{
+    peer_sends(l, "xxx"); /* and there will always be one */
+    thrum_coro_t *co = spawned(read_on, l);
+    thrum_sleep(THRUM_US(100)); /* which ends although somebody is busy */
+    thrum_yield();
+    EXPECT_CALL(0, thrum_coro_cancel(co));
+    expect_joined(co, ECANCELED);
+}
+
+Test(stream_end, whoever_never_waits_hears_of_its_cancellation)
+{
+    with_links(cancel_busy);
+}
+
+struct busy {
+    struct link *l;
+    unsigned reads;
+    bool over;
+};
+
+static int read_much(void *arg, void **result)
+{
+    struct busy *b = arg;
+    size_t n = 0;
+    (void)result;
+    for (; !b->over && b->reads < 3000; b->reads++) {
+        peer_sends(b->l, "x");
+        EXPECT_CALL(0, thi_stream_recv(&b->l->stream, &b->l->byte, 1, &n, THRUM_FOREVER));
+    }
+    return 0;
+}
+
+static void look_beside(struct link *l)
+{
+    struct link other;
+    struct busy b = {l, 0, false};
+    link_open(&other, stream_pair());
+    thrum_coro_t *reader = waiting_reader(&other);
+    peer_sends(l, "xx");
+    EXPECT_CALL(0, read_link(l, NULL)); /* so the next one need not wait */
+    peer_sends(&other, "y");
+    thrum_coro_t *co = spawned(read_much, &b);
+    expect_joined(reader, 0);
+    b.over = true;
+    expect_joined(co, 0);
+    cr_expect_lt(b.reads, 1000u);
+    expect_text(l, "x");
+    link_close(&other);
+}
+
+Test(stream_end, whoever_never_waits_has_the_loop_look_for_others)
+{
+    with_links(look_beside);
+}
+
+/* --- others for the same number ------------------------------------------------------------------------- */
+
+static void two_readers(struct link *l)
+{
+    thrum_coro_t *co = waiting_reader(l);
+    struct link second = *l;
+    size_t n = 0;
+    EXPECT_CALL(EBUSY, thi_stream_recv(&l->stream, &second.byte, 1, &n, THRUM_FOREVER));
+    peer_sends(l, "x");
+    expect_joined(co, 0);
+    cr_expect_eq(l->byte, 'x');
+}
+
+Test(stream_end, a_second_reader_does_not_displace_the_first)
+{
+    with_links(two_readers);
+}
+
+static int open_late(void *arg, void **result)
+{
+    struct link l;
+    struct ends e = stream_pair();
+    struct io_call args = {.fd = e.fd[0], .deadline = THRUM_FOREVER};
+    struct io_coro c = {wait_call, &args};
+    (void)arg, (void)result;
+    thrum_coro_t *co = spawned(io_coro_main, &c);
+    while (waiting_on(args.fd) == 0)
+        thrum_yield();
+    link_open(&l, e);
+    peer_sends(&l, "x");
+    expect_joined(co, 0);
+    expect_text(&l, "x");
+    link_close(&l);
+    return 0;
+}
+
+Test(stream_end, whoever_waited_for_the_number_before_is_told)
+{
+    cr_expect_eq(in_loop(open_late, NULL), 0);
+}
+
 /* --- fork ----------------------------------------------------------------------------------------------- */
 
 static int in_child(void *arg)
@@ -384,4 +554,38 @@ static void fork_here(struct link *l)
 Test(stream_end, a_forked_child_has_no_use_of_it_and_does_no_harm)
 {
     with_links(fork_here);
+}
+
+/* A wait that was over in time has left its deadline. */
+static int in_child_with_deadline(void *arg)
+{
+    thrum_sem_t never = THRUM_SEM_INIT(0);
+    (void)arg;
+    if (deadlines() != 0 || thrum_sem_acquire_until(&never, SOON) != ETIMEDOUT)
+        return 1;
+    return thrum_sleep(THRUM_US(10)) != 0 || deadlines() != 0;
+}
+
+static int fork_with_deadline(void *arg, void **result)
+{
+    struct link *l = arg;
+    (void)result;
+    l->deadline = thrum_after(THRUM_S(60));
+    EXPECT_CALL(0, read_link(l, NULL));
+    cr_expect_eq(deadlines(), 1u);
+    cr_expect_eq(child_run(in_child_with_deadline, NULL), 0);
+    return 0;
+}
+
+static void fork_later(struct link *l)
+{
+    thrum_coro_t *co = spawned(fork_with_deadline, l);
+    await_waiter(l, THI_POLL_IN);
+    peer_sends(l, "x");
+    expect_joined(co, 0);
+}
+
+Test(stream_end, a_forked_child_has_no_deadlines_of_waits_that_are_over)
+{
+    with_links(fork_later);
 }

@@ -341,6 +341,37 @@ Test(server_limits, half_a_line_is_not_idle)
     for_each_model(halves);
 }
 
+/* What a handler did before it asked for something is none of its peer's time. */
+static int computes_long(thrum_conn_t *c, void *ctx)
+{
+    struct note *note = ctx;
+    char data[16];
+    size_t n = 0;
+    const thrum_time_t computed = thrum_after(3 * SHORT);
+    while (thrum_now() < computed)
+        continue;
+    const thrum_time_t begins = thrum_now();
+    note->err = thrum_conn_read(c, data, sizeof data, &n);
+    note->size = (uint64_t)(thrum_now() - begins);
+    (void)thrum_conn_write(c, "late", 4);
+    return note->err;
+}
+
+static void late(const struct model *m)
+{
+    struct note *note = note_new();
+    thrum_server_config_t config = server_config(m, computes_long, note);
+    config.idle_timeout = SHORT;
+    expect_timeout(m, &config, NULL);
+    cr_expect_gt(note->size, (uint64_t)SHORT / 2, "%s", m->name);
+    note_free(note);
+}
+
+Test(server_limits, begin_when_the_handler_asks)
+{
+    for_each_model(late);
+}
+
 enum { MUCH = 32 << 20 };
 
 static int writes_much(thrum_conn_t *c, void *ctx)

@@ -401,3 +401,72 @@ Test(server, calls_without_a_connection)
     cr_expect_eq(thrum_conn_fd(NULL), -1);
     cr_expect_eq(thrum_conn_peer(NULL, data, sizeof data), 0u);
 }
+
+/* ------------------------------------------------------------------------------------------------
+ * Peers that never let anybody wait
+ */
+
+static int reads_on(thrum_conn_t *c, void *ctx)
+{
+    struct note *note = ctx;
+    char data[16];
+    size_t n = 0;
+    int err = 0;
+    note_count(&note->began);
+    while ((err = thrum_conn_read(c, data, sizeof data, &n)) == 0 && n != 0)
+        note_count(&note->number);
+    return err;
+}
+
+static int writes_on(thrum_conn_t *c, void *ctx)
+{
+    struct note *note = ctx;
+    int err = 0;
+    note_count(&note->began);
+    while ((err = thrum_conn_write(c, "0123456789abcdef", 16)) == 0)
+        note_count(&note->number);
+    return err;
+}
+
+/* Sends all the time and takes what comes, until nobody is there. */
+static void *keeps_busy(void *arg)
+{
+    static char much[65536];
+    static char waste[65536];
+    const int fd = *(int *)arg;
+    for (;;) {
+        const ssize_t sent = send(fd, much, sizeof much, MSG_NOSIGNAL | MSG_DONTWAIT);
+        const ssize_t got = recv(fd, waste, sizeof waste, MSG_DONTWAIT);
+        if (got == 0 || (sent < 0 && errno != EAGAIN && errno != EINTR))
+            return NULL;
+    }
+}
+
+static void stop_busy(const struct model *m, thrum_handler_fn handler)
+{
+    struct note *note = note_new();
+    thrum_server_config_t config = server_config(m, handler, note);
+    pthread_t thread;
+    config.max_request = SIZE_MAX;
+    thrum_server_t *server = server_started(&config);
+    int fd = connected(server);
+    cr_assert_eq(pthread_create(&thread, NULL, keeps_busy, &fd), 0);
+    AWAIT(note_get(&note->number) > 1000);
+    EXPECT_CALL(ETIMEDOUT, thrum_server_stop(server, PAST));
+    cr_expect_eq(stats_of(server).cancelled, 1u, "%s", m->name);
+    thrum_server_destroy(server);
+    pthread_join(thread, NULL);
+    hang_up(fd);
+    note_free(note);
+}
+
+static void stop_all_busy(const struct model *m)
+{
+    stop_busy(m, reads_on);
+    stop_busy(m, writes_on);
+}
+
+Test(server, a_stop_ends_handlers_whose_peers_never_let_them_wait)
+{
+    for_each_model(stop_all_busy);
+}
