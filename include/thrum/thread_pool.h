@@ -17,10 +17,11 @@ THRUM_BEGIN_DECLS
  *     int err = thrum_thread_pool_create(&pool, &config);
  *
  * Waiting  A task may wait for tasks of its own pool, at any depth, with one worker: a task that nobody has
- *          started is run by who waits for it (with a deadline, only when no spare worker is left). When every worker waits for something of the library (a
- *          future, a queue, a lock, ...; not for time to pass), a spare worker stands in, up to
- *          `spare_workers` of them; one that cannot be started (no memory, no more threads) is tried again with
- *          the next submit. A task that waits in the system instead keeps its worker.
+ *          started is run by who waits for it (with a deadline, only when no spare worker is left). When every
+ *          worker waits for something of the library (a future, a queue, a lock, ...; not for time to pass), a
+ *          spare worker stands in, up to `spare_workers` of them; one that cannot be started (no memory, no
+ *          more threads) is tried again with the next submit. A task that waits in the system instead keeps
+ *          its worker.
  * Groups   What tasks of the pool spawn into a group goes before anything that was submitted, whatever the
  *          policy, and does not count for the backlog.
  * Idle     A worker without work looks for some for a few dozen microseconds, then sleeps; an idle pool uses
@@ -51,7 +52,7 @@ typedef enum {
 
 /** How a pool is to be. Start from THRUM_THREAD_POOL_CONFIG_INIT. */
 typedef struct thrum_thread_pool_config {
-    size_t config_size; /**< set by THRUM_THREAD_POOL_CONFIG_INIT */
+    size_t config_size; /**< set by THRUM_THREAD_POOL_CONFIG_INIT; 0: this first version */
 
     /** 0: the processors that this process may use, container limits counted. */
     size_t workers;
@@ -86,8 +87,8 @@ typedef struct thrum_thread_pool_config {
     }
 
 /** Makes a pool and starts its workers; NULL for the defaults.
- *  @return 0, EINVAL (NULL, a value that does not exist, no config_size), ENOMEM, or EAGAIN (no more
- *  threads; nothing is left behind). */
+ *  @return 0, EINVAL (NULL, a value that does not exist, a config_size that is not known), ENOMEM, or EAGAIN (no
+ *  more threads; nothing is left behind). */
 THRUM_API int thrum_thread_pool_create(thrum_executor_t **pool,
                                        const thrum_thread_pool_config_t *config);
 

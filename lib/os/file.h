@@ -2,7 +2,7 @@
 #define THI_OS_FILE_H
 
 /*
- * What segment.c, packet.c and process_exec.c share: files in memory, which no file system knows of. `errno` is
+ * What segment.c, packet.c and process_spawn.c share: files in memory, which no file system knows of. `errno` is
  * the caller's to keep.
  */
 

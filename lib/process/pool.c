@@ -406,9 +406,9 @@ static const thi_executor_kind_t kind = {
 
 static bool is_valid(const thrum_process_pool_config_t *config)
 {
-    return config->config_size == sizeof *config && config->workers <= WORKERS_MAX &&
-           config->task_timeout >= 0 && (unsigned)config->on_crash <= THRUM_CRASH_BREAK &&
-           config->retries <= UINT16_MAX && config->backlog <= THRUM_SEM_MAX / 2;
+    return THI_IS_CONFIG(config) && config->workers <= WORKERS_MAX && config->task_timeout >= 0 &&
+           (unsigned)config->on_crash <= THRUM_CRASH_BREAK && config->retries <= UINT16_MAX &&
+           config->backlog <= THRUM_SEM_MAX / 2;
 }
 
 /* More may be loaded between the count and the look: then it is counted anew. */

@@ -303,7 +303,7 @@ static const thi_executor_kind_t kind = {
 
 static bool is_valid(const thrum_thread_pool_config_t *config)
 {
-    return config->config_size == sizeof *config && config->workers <= WORKERS_MAX &&
+    return THI_IS_CONFIG(config) && config->workers <= WORKERS_MAX &&
            (unsigned)config->policy <= THRUM_POLICY_PRIORITY &&
            (unsigned)config->full <= THRUM_FULL_RUN;
 }
