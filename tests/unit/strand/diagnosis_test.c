@@ -691,9 +691,9 @@ Test(diagnosis, a_strand_that_does_not_sleep_yet_is_in_no_circle)
 
 Test(diagnosis, every_error_of_the_library_has_a_meaning)
 {
-    const int errors[] = {EINVAL,    ENOMEM,     EBUSY,  EAGAIN,  ETIMEDOUT,
-                          ECANCELED, ESHUTDOWN,  EPIPE,  EPERM,   EDEADLK,
-                          EOVERFLOW, EOWNERDEAD, ECHILD, ENODATA, ENOTSUP};
+    const int errors[] = {EINVAL,    ENOMEM,  EBUSY,   EAGAIN,  ETIMEDOUT, ECANCELED,
+                          ESHUTDOWN, EPIPE,   EPERM,   EDEADLK, EOVERFLOW, EOWNERDEAD,
+                          ECHILD,    ENODATA, ENOTSUP, ENOSYS};
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
         const char *meaning = thrum_strerror(errors[i]);
         cr_assert(meaning != NULL && meaning[0] != '\0');
