@@ -107,16 +107,6 @@ unsigned thi_cpu_pause_ns(void);
 int thi_cancel_off(void);
 void thi_cancel_restore(int state);
 
-/* What a call of the system that returns a number of bytes has come to: that, or its error, negative, EAGAIN for both
- * names that the system has for "not now". Puts errno back. */
-static inline ssize_t thi_outcome(ssize_t n, int saved_errno)
-{
-    if (THI_UNLIKELY(n < 0))
-        n = -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
-    errno = saved_errno;
-    return n;
-}
-
 int64_t thi_thread_native_id(void);
 
 /* Copies the name of the thread of this process with that native id; "" when there is none. */

@@ -366,16 +366,7 @@ static void let_go_of_copy(thi_ppool_t *pool)
 static void destroy(thrum_executor_t *ex)
 {
     thi_ppool_t *pool = thi_ppool_of(ex);
-    thi_strand_t *self = thi_self();
-    if (self != NULL)
-        self->shields++;
-    int err = shutdown(ex, THRUM_WAIT, THRUM_FOREVER);
-    for (unsigned turns = 0; err == ENOMEM; turns++) {
-        thi_cpu_yield(turns);
-        err = thrum_event_wait(&pool->gone);
-    }
-    if (self != NULL)
-        self->shields--;
+    thi_executor_finish(ex, &pool->gone);
     if (thi_ppool_is_forked(pool))
         let_go_of_copy(pool);
     thi_ppool_unref(pool);

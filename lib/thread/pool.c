@@ -267,18 +267,7 @@ static int shutdown(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline)
 
 static void destroy(thrum_executor_t *ex)
 {
-    thi_pool_t *pool = pool_of(ex);
-    thi_strand_t *self = thi_self();
-    if (self != NULL)
-        self->shields++;
-    int err = shutdown(ex, THRUM_WAIT, THRUM_FOREVER);
-    /* A thread that cannot be registered cannot sleep; it waits all the same. */
-    for (unsigned turns = 0; err == ENOMEM; turns++) {
-        thi_cpu_yield(turns);
-        err = thrum_event_wait(&pool->gone);
-    }
-    if (self != NULL)
-        self->shields--;
+    thi_executor_finish(ex, &pool_of(ex)->gone);
     release(ex);
 }
 
