@@ -21,7 +21,8 @@ packages() {
     build) echo gcc g++ libc6-dev cmake ninja-build pkg-config ;;
     test) echo libcriterion-dev libjemalloc-dev libuv1-dev clang libclang-rt-dev clang-format binutils \
         python3 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user musl-tools \
-        gdb valgrind doxygen dpkg-dev file libcurl4-openssl-dev libhiredis-dev redis-server ;;
+        gdb valgrind doxygen dpkg-dev file libcurl4-openssl-dev libhiredis-dev redis-server redis-tools \
+        libhttp-parser-dev curl wrk netcat-openbsd ;;
     bench) echo libbenchmark-dev libjemalloc-dev libnsync-dev libabsl-dev libglib2.0-dev libtbb-dev \
         libuv1-dev libevent-dev nginx-light redis-server libconcurrentqueue-dev libck-dev libboost-dev \
         libboost-context-dev libboost-fiber-dev gnuplot-nox python3 ;;

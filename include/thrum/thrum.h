@@ -41,6 +41,7 @@
 #include <thrum/thread_pool.h>
 #include <thrum/time.h>
 #include <thrum/timer.h>
+#include <thrum/transfer.h>
 #include <thrum/waitgroup.h>
 
 #endif /* THRUM_THRUM_H */

@@ -194,6 +194,12 @@ int thi_conn_fill(thrum_conn_t *c)
     return err;
 }
 
+void thi_conn_hold(thrum_conn_t *c, int64_t more)
+{
+    begin_request(c);
+    c->request = c->read_timeout < 0 ? THRUM_FOREVER : in(c, thi_longer(c->read_timeout, more));
+}
+
 void thi_conn_took(thrum_conn_t *c, size_t n)
 {
     c->from += n;

@@ -96,9 +96,35 @@ static bool size_of_pieces(const struct iovec *pieces, size_t n, size_t *size)
     return true;
 }
 
-static bool fits(const thrum_frame_config_t *config, uint64_t max, size_t size)
+static bool fits(const thrum_frame_config_t *config, uint64_t max, uint64_t size)
 {
     return size <= max && (config->length_size == 8 || size <= UINT32_MAX);
+}
+
+/* `pieces` are the body's, of that size, or the first of it. */
+static int put(const thi_sink_t *sink, const thrum_frame_config_t *full, const thrum_pair_t *pairs,
+               size_t n_pairs, const struct iovec *pieces, size_t n_pieces, uint64_t size)
+{
+    unsigned char little[256];
+    unsigned char *front = little;
+    size_t pairs_size = 0;
+    if (!size_of_pairs(pairs, n_pairs, &pairs_size) || !fits(full, full->max_pairs, pairs_size) ||
+        !fits(full, full->max_size, size))
+        return EMSGSIZE;
+    const size_t front_size = full->length_size * (full->pairs ? 2u : 1u) + pairs_size;
+    if (front_size > sizeof little && (front = thi_alloc(front_size)) == NULL)
+        return ENOMEM;
+    size_t at = 0;
+    if (full->pairs) {
+        at += write_length(full, pairs_size, front);
+        write_pairs(pairs, n_pairs, front + at, pairs_size);
+        at += pairs_size;
+    }
+    at += write_length(full, size, front + at);
+    const int err = send_behind(sink, front, at, pieces, n_pieces);
+    if (front != little)
+        thi_free(front, front_size);
+    return err;
 }
 
 int thi_frame_put(const thi_sink_t *sink, const thrum_frame_config_t *config,
@@ -106,30 +132,22 @@ int thi_frame_put(const thi_sink_t *sink, const thrum_frame_config_t *config,
                   size_t n_pieces)
 {
     thrum_frame_config_t full;
-    unsigned char little[256];
-    unsigned char *front = little;
-    size_t pairs_size = 0;
     size_t size = 0;
     if (!thi_frame_config(&full, config) || (pieces == NULL && n_pieces != 0) ||
         !are_pairs(pairs, n_pairs) || (n_pairs != 0 && !full.pairs))
         return EINVAL;
-    if (!size_of_pairs(pairs, n_pairs, &pairs_size) || !size_of_pieces(pieces, n_pieces, &size) ||
-        !fits(&full, full.max_pairs, pairs_size) || !fits(&full, full.max_size, size))
+    if (!size_of_pieces(pieces, n_pieces, &size))
         return EMSGSIZE;
-    const size_t front_size = full.length_size * (full.pairs ? 2u : 1u) + pairs_size;
-    if (front_size > sizeof little && (front = thi_alloc(front_size)) == NULL)
-        return ENOMEM;
-    size_t at = 0;
-    if (full.pairs) {
-        at += write_length(&full, pairs_size, front);
-        write_pairs(pairs, n_pairs, front + at, pairs_size);
-        at += pairs_size;
-    }
-    at += write_length(&full, size, front + at);
-    const int err = send_behind(sink, front, at, pieces, n_pieces);
-    if (front != little)
-        thi_free(front, front_size);
-    return err;
+    return put(sink, &full, pairs, n_pairs, pieces, n_pieces, size);
+}
+
+int thi_frame_put_front(const thi_sink_t *sink, const thrum_frame_config_t *config,
+                        const thrum_pair_t *pairs, size_t n_pairs, uint64_t size)
+{
+    thrum_frame_config_t full;
+    const struct iovec none = {NULL, 0};
+    return thi_frame_config(&full, config) ? put(sink, &full, pairs, n_pairs, &none, 0, size)
+                                           : EINVAL;
 }
 
 struct to_fd {

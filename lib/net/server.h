@@ -252,6 +252,10 @@ void thi_conn_io_begin(thrum_conn_t *c);
  * or without. */
 int thi_conn_take(thrum_conn_t *c, void *buf, size_t size, size_t *n, bool limited);
 
+/* What is read from now on belongs to a request that has begun; its time to be read begins anew, and
+ * is so much longer. */
+void thi_conn_hold(thrum_conn_t *c, int64_t more);
+
 /* Has at least one byte more read ahead than there was; 0 with nothing more: the end. */
 int thi_conn_fill(thrum_conn_t *c);
 void thi_conn_took(thrum_conn_t *c, size_t n); /* n bytes of what was read ahead */

@@ -100,13 +100,13 @@ static void begin_hush(struct hush *hush)
     hush->pending = is_pending();
 }
 
-/* errno is what the call left. */
-static void end_hush(const struct hush *hush, ssize_t n)
+/* `broken`: the signal may have come. errno is what the call left. */
+static void end_hush(const struct hush *hush, bool broken)
 {
     const struct timespec no_time = {0, 0};
     const sigset_t sigpipe = only_sigpipe();
     const int err = errno;
-    if (n < 0 && err == EPIPE && !hush->pending) {
+    if (broken && !hush->pending) {
         while (sigtimedwait(&sigpipe, NULL, &no_time) < 0 && errno == EINTR)
             continue;
     }
@@ -119,7 +119,7 @@ static ssize_t write_blocked(int fd, const struct iovec *iov, int count)
     struct hush hush;
     begin_hush(&hush);
     const ssize_t n = thi_fd_writev(fd, iov, count);
-    end_hush(&hush, n);
+    end_hush(&hush, n < 0 && errno == EPIPE);
     return n;
 }
 
@@ -161,7 +161,7 @@ static ssize_t send_some(int socket, int file, int64_t *offset, size_t size)
     do
         n = sendfile(socket, file, &from, size);
     while (n < 0 && errno == EINTR);
-    end_hush(&hush, n);
+    end_hush(&hush, n < 0 ? errno == EPIPE : (size_t)n < size); /* it may also come after a part */
     *offset = from;
     return n;
 }

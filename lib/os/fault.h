@@ -32,6 +32,7 @@ typedef enum thi_fault {
     THI_FAULT_QUIETLY,   /* the system has no writes without SIGPIPE */
     THI_FAULT_SEGMENT,   /* making, mapping, growing memory of several processes */
     THI_FAULT_INTERRUPT, /* a signal ends a poll */
+    THI_FAULT_DISK,      /* reading, writing, cutting, syncing and naming files */
     THI_FAULT_WAIT,      /* the system does not wait for processes by descriptors */
     THI_FAULT_KINDS,
 } thi_fault_t;

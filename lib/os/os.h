@@ -588,6 +588,7 @@ static inline bool thi_single_threaded(void)
 #define THI_TLS_MODEL
 #endif
 
+#include "os/disk.h"
 #include "os/fault.h"
 #include "os/transmit.h"
 
