@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "os/file.h"
+#include "os/memory_file.h"
 
 int thi_segment_duplicate(int fd, int *duplicate)
 {
