@@ -1,5 +1,6 @@
 #include <signal.h>
 
+#include "coroutine/fiber.h"
 #include "coroutine/loops.h"
 
 TestSuite(coro_stack, .timeout = 60);
@@ -109,6 +110,13 @@ Test(coro_stack, many_suspended_at_a_time)
     }
 }
 
+/* More than the mappings that Linux lets a process have, unless it is told otherwise. */
+#ifdef THI_ASAN
+#define PARKED 20000
+#else
+#define PARKED 100000
+#endif
+
 struct crowd {
     thrum_event_t gate;
     thrum_waitgroup_t left;
@@ -126,18 +134,17 @@ static int pass_gate(void *arg, void **result)
 
 static int park_many(void *arg, void **result)
 {
-    enum { MANY = 20000 };
     struct crowd *c = arg;
     (void)result;
-    for (int i = 0; i < MANY; i++) {
+    for (int i = 0; i < PARKED; i++) {
         if (thrum_waitgroup_add(&c->left, 1) != 0 || thrum_go(NULL, pass_gate, c) != 0)
             return ENOMEM;
     }
-    while (thi_park_count(&c->gate) != MANY)
+    while (thi_park_count(&c->gate) != PARKED)
         thrum_yield();
     thrum_event_set(&c->gate);
     const int err = thrum_waitgroup_wait(&c->left);
-    return err != 0 ? err : c->through == MANY ? 0 : EPROTO;
+    return err != 0 ? err : c->through == PARKED ? 0 : EPROTO;
 }
 
 Test(coro_stack, many_parked_in_a_loop)

@@ -335,3 +335,18 @@ Test(pool, statistics_add_up)
         thrum_executor_destroy(pool);
     }
 }
+
+Test(pool, one_that_is_full_holds_up_no_other)
+{
+    struct gate gate = GATE_INIT;
+    thrum_executor_t *busy = pool_of(1, THRUM_POLICY_FIFO);
+    thrum_executor_t *other = pool_of(1, THRUM_POLICY_FIFO);
+    keep_busy(busy, &gate);
+    thrum_future_t *behind = submitted(busy, hand_back, NULL);
+    expect_result(submitted(other, hand_back, NULL), 0);
+    thrum_executor_destroy(other);
+    cr_expect(!thrum_future_done(behind));
+    thrum_event_set(&gate.opened);
+    expect_result(behind, 0);
+    thrum_executor_destroy(busy);
+}
