@@ -11,7 +11,8 @@
  *            EINVAL     bad argument (a NULL where a pointer is due included)
  *            ENOMEM     no memory; for a wait: this thread could not be registered, nothing changed
  *            EBUSY      a try-form found the lock taken, or a setting came too late
- *            EAGAIN     a try-form found the semaphore, event or queue not ready
+ *            EAGAIN     a try-form found what it asks for not ready; a backlog is full; the system has no
+ *                       more processes, or threads for a pool
  *            ETIMEDOUT  the deadline passed
  *            ECANCELED  this wait, task or future was cancelled (see cancel.h)
  *            EPIPE      broken: a barrier or a pool that lost its integrity; of a stream: nobody reads it

@@ -54,7 +54,7 @@ typedef enum {
 typedef struct thrum_thread_pool_config {
     size_t config_size; /**< set by THRUM_THREAD_POOL_CONFIG_INIT; 0: this first version */
 
-    /** 0: the processors that this process may use, container limits counted. */
+    /** 0: the processors that this process may use, container limits counted. At most 65,536. */
     size_t workers;
 
     thrum_policy_t policy; /**< who runs next; THRUM_POLICY_STEALING unless told otherwise */
@@ -76,7 +76,7 @@ typedef struct thrum_thread_pool_config {
 
     size_t stack_size;    /**< of a worker; 0: the system's default */
     bool pin;             /**< each worker stays on one processor */
-    size_t spare_workers; /**< most workers beyond `workers`; 0: 64; SIZE_MAX: none */
+    size_t spare_workers; /**< most workers beyond `workers`, 65,536 at most; 0: 64; SIZE_MAX: none */
 } thrum_thread_pool_config_t;
 
 /** The defaults. */
