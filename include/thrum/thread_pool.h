@@ -74,9 +74,10 @@ typedef struct thrum_thread_pool_config {
     /** Workers are called name-0, name-1, ..., of which the system shows 15 bytes. NULL: "thrum". */
     const char *name;
 
-    size_t stack_size;    /**< of a worker; 0: the system's default */
-    bool pin;             /**< each worker stays on one processor */
-    size_t spare_workers; /**< most workers beyond `workers`, 65,536 at most; 0: 64; SIZE_MAX: none */
+    size_t stack_size; /**< of a worker; 0: the system's default */
+    bool pin;          /**< each worker stays on one processor */
+    size_t
+        spare_workers; /**< most workers beyond `workers`, 65,536 at most; 0: 64; SIZE_MAX: none */
 } thrum_thread_pool_config_t;
 
 /** The defaults. */
