@@ -105,7 +105,9 @@ static int wait_for_better(thrum_server_t *server, pause_t *pause, int err)
     const int slept = thrum_sleep(pause->next);
     pause->sheds = pause->next * 2 >= LAST_PAUSE;
     pause->next = pause->next * 2 < LAST_PAUSE ? pause->next * 2 : LAST_PAUSE;
-    return slept;
+    if (slept != 0)
+        thrum_yield(); /* not even for a sleep is there memory */
+    return slept == ECANCELED ? ECANCELED : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------

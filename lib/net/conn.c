@@ -135,7 +135,7 @@ int thrum_conn_sendfile(thrum_conn_t *c, int file, int64_t offset, size_t size)
 {
     int err = c != NULL && offset >= 0 ? 0 : EINVAL;
     if (err == 0)
-        err = thi_conn_may_write(c);
+        err = thi_conn_cut(c);
     if (err == 0 && c->datagram != NULL)
         err = ENOTSUP;
     while (err == 0 && size != 0) {

@@ -32,6 +32,11 @@ static bool is_cancelled(const thrum_conn_t *c)
     return thi_load_acquire(&c->scope.thrum_cancelled) != 0;
 }
 
+int thi_conn_cut(const thrum_conn_t *c)
+{
+    return is_cancelled(c) && c->server->engine->blocks ? ECANCELED : 0;
+}
+
 static void add(uint64_t *counter, size_t n)
 {
     thi_store_relaxed(counter, thi_load_relaxed(counter) + n); /* one writer */
@@ -101,6 +106,8 @@ static int receive(thrum_conn_t *c, void *buf, size_t size, size_t *n)
         in_request ? thi_wire_read(c, buf, size, n, until) : receive_idle(c, buf, size, n);
     if (err != 0)
         return err;
+    if (*n == 0 && thi_conn_cut(c) != 0)
+        return ECANCELED; /* no end of the peer's */
     add(&c->slot->received, *n);
     c->ended = *n == 0;
     return 0;
@@ -272,12 +279,6 @@ static int put_stream(thrum_conn_t *c, const struct iovec *pieces, int count)
     return thi_sink_write(&sink, pieces, (size_t)count);
 }
 
-int thi_conn_may_write(const thrum_conn_t *c)
-{
-    return is_cancelled(c) && c->server->engine->blocks ? ECANCELED
-                                                        : 0; /* its socket is shut down */
-}
-
 int thi_conn_write_error(const thrum_conn_t *c, int err)
 {
     return err == EPIPE && is_cancelled(c) ? ECANCELED : err;
@@ -293,7 +294,7 @@ void thi_conn_wait_outside(thrum_conn_t *c)
 
 int thi_conn_put(thrum_conn_t *c, const struct iovec *pieces, int count)
 {
-    if (thi_conn_may_write(c) != 0)
+    if (thi_conn_cut(c) != 0)
         return ECANCELED;
     const int err =
         c->datagram != NULL ? put_datagram(c, pieces, count) : put_stream(c, pieces, count);

@@ -58,7 +58,8 @@ static int await_process(void *arg, void **result)
     thrum_server_t *server = c->server;
     (void)result;
     while (thrum_process_join(c->process, NULL) != 0)
-        (void)thrum_sleep(THRUM_MS(10)); /* no memory, or descriptor, to wait with */
+        if (thrum_sleep(THRUM_MS(10)) != 0) /* no memory, or descriptor, to wait with */
+            thrum_yield();
     thi_fetch_sub_relaxed(&server->tally->processes, 1u);
     thrum_mutex_lock(&server->lock); /* who cancels looks at it */
     thrum_process_release(c->process);
@@ -107,16 +108,19 @@ static int keep_open(void *arg, void **result)
 {
     struct nursery *nursery = arg;
     (void)result;
-    return thrum_event_wait(&nursery->closes);
+    while (thrum_event_wait(&nursery->closes) != 0 && !thrum_cancelled())
+        thrum_yield(); /* no memory to wait with */
+    return 0;
 }
 
 static int run_loop(void *arg, void **result)
 {
     thrum_loop_t *loop = ((struct nursery *)arg)->loop;
     (void)result;
-    const int err = thrum_loop_run(loop);
-    thrum_loop_destroy(loop); /* its thread's */
-    return err;
+    while (thrum_loop_run(loop) != 0)
+        (void)thrum_sleep(THRUM_MS(10)); /* no memory, yet */
+    thrum_loop_destroy(loop);            /* its thread's */
+    return 0;
 }
 
 static void end(thrum_server_t *server)

@@ -138,6 +138,14 @@ void thi_conn_shed(thrum_conn_t *c)
  * Serving
  */
 
+static void count_status(thi_tally_t *tally, int status)
+{
+    if (status == ETIMEDOUT)
+        thi_count(&tally->timed_out, 1);
+    else
+        thi_count(status == 0 ? &tally->completed : &tally->failed, 1);
+}
+
 static void count_end(const thrum_conn_t *c, int status)
 {
     thi_tally_t *tally = c->server->tally;
@@ -145,10 +153,8 @@ static void count_end(const thrum_conn_t *c, int status)
                            (status == ECANCELED && thrum_cancelled()); /* who runs the server was */
     if (cancelled)
         thi_count(&tally->cancelled, 1);
-    else if (status == ETIMEDOUT)
-        thi_count(&tally->timed_out, 1);
     else
-        thi_count(status == 0 ? &tally->completed : &tally->failed, 1);
+        count_status(tally, status);
 }
 
 /* What a peer has sent and nobody has read would make the close a reset, which may overtake the answer. */
@@ -194,7 +200,7 @@ void thi_conn_serve(thrum_conn_t *c)
     const thi_scope_t *before = thi_scope_enter(self, &c->scope); /* I3 */
     count_end(c, handle(c));
     thrum_mutex_lock(&c->server->lock);
-    c->strand = NULL;
+    thi_store_relaxed(&c->strand, NULL);
     thrum_mutex_unlock(&c->server->lock);
     thi_scope_enter(self, before);
     end_record(c);
@@ -202,19 +208,20 @@ void thi_conn_serve(thrum_conn_t *c)
 
 void thi_conn_serve_alone(thrum_conn_t *c)
 {
-    const int status = handle(c);
-    count_end(c, status);
+    c->slot->status = handle(c);
     if (c->datagram == NULL)
-        (void)shutdown(c->fd, SHUT_RDWR); /* the parent has it open as well */
-    thi_store_release(&c->slot->state, THI_SLOT_DONE);
+        (void)shutdown(c->fd, SHUT_RDWR);              /* the parent has it open as well */
+    thi_store_release(&c->slot->state, THI_SLOT_DONE); /* R1: release; pairs with A1 */
 }
 
 void thi_conn_process_ended(thrum_conn_t *c)
 {
-    if (thi_load_acquire(&c->slot->state) != THI_SLOT_DONE) {
-        const bool cancelled = thi_load_acquire(&c->scope.thrum_cancelled) != 0;
-        thi_count(cancelled ? &c->server->tally->cancelled : &c->server->tally->crashed, 1);
-    }
+    thi_tally_t *tally = c->server->tally;
+    const bool cancelled = thi_load_acquire(&c->scope.thrum_cancelled) != 0;
+    if (thi_load_acquire(&c->slot->state) == THI_SLOT_DONE) /* A1: acquire; pairs with R1 */
+        count_status(tally, c->slot->status);
+    else
+        thi_count(cancelled ? &tally->cancelled : &tally->crashed, 1);
     end_record(c);
 }
 

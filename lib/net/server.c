@@ -298,7 +298,8 @@ int thrum_server_run(thrum_server_t *server)
 static int run_in_background(void *arg, void **result)
 {
     (void)result;
-    return run(arg, 0);
+    (void)run(arg, 0); /* who joins the server is told */
+    return 0;
 }
 
 int thrum_server_start(thrum_server_t *server)

@@ -44,6 +44,7 @@
 typedef struct thi_slot {
     THRUM_ALIGNED(64)
     uint32_t state; /* written by who serves; FREE by who has taken it, when it is over */
+    int32_t status; /* of its handler, when DONE */
     uint64_t requests, received, sent; /* of the connection that has it; by who serves */
 } thi_slot_t;
 
@@ -262,7 +263,8 @@ void thi_conn_took(thrum_conn_t *c, size_t n); /* n bytes of what was read ahead
 size_t thi_conn_used(const thrum_conn_t *c);   /* bytes of the present request so far */
 
 int thi_conn_put(thrum_conn_t *c, const struct iovec *pieces, int count);
-int thi_conn_may_write(const thrum_conn_t *c); /* 0, ECANCELED */
+int thi_conn_cut(
+    const thrum_conn_t *c); /* ECANCELED: its socket is shut down, by the server; or 0 */
 int thi_conn_write_error(const thrum_conn_t *c, int err);
 void thi_conn_wait_outside(thrum_conn_t *c); /* from now on no call waits in the system */
 thrum_time_t thi_conn_write_deadline(const thrum_conn_t *c);

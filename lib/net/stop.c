@@ -149,7 +149,7 @@ static bool serves(const thrum_server_t *server)
 {
     const thi_strand_t *self = thi_self();
     for (uint32_t i = 0; self != NULL && i < server->limit; i++) {
-        if (server->conns[i] != NULL && server->conns[i]->strand == self)
+        if (server->conns[i] != NULL && thi_load_relaxed(&server->conns[i]->strand) == self)
             return true;
     }
     return false;

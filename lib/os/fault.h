@@ -34,6 +34,7 @@ typedef enum thi_fault {
     THI_FAULT_INTERRUPT, /* a signal ends a poll */
     THI_FAULT_DISK,      /* reading, writing, cutting, syncing and naming files */
     THI_FAULT_WAIT,      /* the system does not wait for processes by descriptors */
+    THI_FAULT_ACCEPT,    /* no descriptor for who connects */
     THI_FAULT_KINDS,
 } thi_fault_t;
 void thi_fault_arm(thi_fault_t kind, unsigned nth);

@@ -110,6 +110,8 @@ void thi_fd_set_cloexec(int fd)
 
 int thi_fd_accept(int fd, struct sockaddr *addr, unsigned *addr_len)
 {
+    if (thi_fault(THI_FAULT_ACCEPT))
+        return -EMFILE;
     const int saved = errno;
     socklen_t length = addr_len != NULL ? (socklen_t)*addr_len : 0;
 #if defined(__linux__)
