@@ -11,21 +11,26 @@
  *            EINVAL     bad argument (a NULL where a pointer is due included)
  *            ENOMEM     no memory; for a wait: this thread could not be registered, nothing changed
  *            EBUSY      a try-form found the lock taken, or a setting came too late
- *            EAGAIN     a try-form found the semaphore, event or queue not ready
+ *            EAGAIN     a try-form found what it asks for not ready; a backlog is full; the system has no
+ *                       more processes, or threads for a pool
  *            ETIMEDOUT  the deadline passed
- *            ECANCELED  this wait was cancelled (see cancel.h)
- *            EPIPE      broken: a barrier or a pool that lost its integrity
+ *            ECANCELED  this wait, task or future was cancelled (see cancel.h)
+ *            EPIPE      broken: a barrier or a pool that lost its integrity; of a stream: nobody reads it
  *            ESHUTDOWN  closed: the queue or executor takes no more, the closed queue is empty
- *            ENODATA    exhausted: an iterator has handed out everything
+ *            ENODATA    exhausted: an iterator has handed out everything, a generator has returned, a
+ *                       stream has ended
  *            ENOTSUP    not on this kind of object
+ *            ENOSYS     not on this system
  *            ECHILD     the worker process died while it ran the task
  *            EPERM      not yours to release
  *            EDEADLK    this wait could never end
  *            EOVERFLOW  a counter would pass its limit
- *            EMSGSIZE   what is there is larger than the buffer, and stays there
+ *            EMSGSIZE   what is there is larger than the buffer, and stays there; over a limit
+ *            EBADMSG    what came is not what it should be
  *            EOWNERDEAD the holder did not survive fork(), or its process was killed
  *            ENOENT     nothing has that name, key or place; EEXIST: something has it
  *            EMFILE     the process's, ENFILE: the system's limit of descriptors
+ *          Calls of the system's (io.h, server.h, subprocess.h) hand its errors through.
  * Threads  Every function may be called from any thread unless its header says otherwise, but none
  *          from a signal handler. None is a pthread cancellation point.
  */

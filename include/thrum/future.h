@@ -31,7 +31,8 @@ THRUM_BEGIN_DECLS
  *          has started runs that very task itself, on its own stack; it never runs another one. With a
  *          deadline, or in a thrum_wait for the first of several, it does so only if the deadline has not
  *          passed and the pool has no spare worker left to run it; then nobody looks at the deadline, or at
- *          the others, until that task returns. A circle of tasks that wait for each other is found (EDEADLK) on one stack only.
+ *          the others, until that task returns. A circle of tasks that wait for each other is found (EDEADLK)
+ *          on one stack only.
  * Lifetime Reference counted: who gets a future from a call owns a reference. The result of a task whose
  *          futures have all been released is dropped; the task runs all the same.
  * Context  Any strand. The waits are cancellation points, but an ended future is never ECANCELED for it.
@@ -127,8 +128,9 @@ THRUM_API int thrum_future_add_done_callback(thrum_future_t *f,
 
 /** Once `f` has ended, however it ended, submits `fn(f, arg, &result)` to `executor` (NULL: calls it in
  *  the strand that ended `f`); `*next` is its future. Where the executor refuses it, `*next` fails with
- *  that error; so ESHUTDOWN when it was shut down, or destroyed, by then. A chain of steps may be of any length: each is called
- *  when the one before has returned, before other callbacks of that one's future. `next` may be NULL. @return 0, EINVAL (no f or fn), ENOTSUP (a process pool), or ENOMEM. */
+ *  that error; so ESHUTDOWN when it was shut down, or destroyed, by then. A chain of steps may be of any
+ *  length: each is called when the one before has returned, before other callbacks of that one's future.
+ *  `next` may be NULL. @return 0, EINVAL (no f or fn), ENOTSUP (a process pool), or ENOMEM. */
 THRUM_API int thrum_future_then(thrum_future_t *f, struct thrum_executor *executor,
                                 int (*fn)(thrum_future_t *done, void *arg, void **result),
                                 void *arg, thrum_future_t **next);

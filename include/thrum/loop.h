@@ -99,7 +99,7 @@ THRUM_API int thrum_loop_run(thrum_loop_t *loop);
 THRUM_API int thrum_loop_turn(thrum_loop_t *loop);
 
 /** The descriptor of the loop: readable when thrum_loop_turn has something to do. Valid as long as the loop;
- *  not to be read. @return 0, EINVAL (NULL), EMFILE, ENFILE, ENOMEM, or ENOTSUP. */
+ *  not to be read. @return 0, EINVAL (NULL), EMFILE, ENFILE, ENOMEM, or ENOSYS (not on this system). */
 THRUM_API int thrum_loop_fd(thrum_loop_t *loop, int *fd);
 
 /** Has the run that is under way, or else the next one, return. Any thread. NULL: nothing. */

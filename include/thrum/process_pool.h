@@ -83,7 +83,7 @@ typedef enum {
 
 /** How a pool is to be. Start from THRUM_PROCESS_POOL_CONFIG_INIT. */
 typedef struct thrum_process_pool_config {
-    size_t config_size; /**< set by THRUM_PROCESS_POOL_CONFIG_INIT */
+    size_t config_size; /**< set by THRUM_PROCESS_POOL_CONFIG_INIT; 0: this first version */
 
     /** 0: the processors that this process may use, container limits counted. At most 1000. */
     size_t workers;
@@ -121,8 +121,8 @@ typedef struct thrum_process_pool_config {
     }
 
 /** Makes a pool; NULL for the defaults. Its workers start while it is used already.
- *  @return 0; EINVAL (NULL, a value that does not exist, no config_size); ENOMEM; EAGAIN (no more processes or
- *  threads); EMFILE, ENFILE (descriptors); ENOSYS (the system has no pidfds). Nothing is left behind then. */
+ *  @return 0; EINVAL (NULL, a value that does not exist, a config_size that is not known); ENOMEM; EAGAIN (no more
+ *  processes or threads); EMFILE, ENFILE (descriptors); ENOSYS (the system has no pidfds). Nothing is left behind then. */
 THRUM_API int thrum_process_pool_create(thrum_executor_t **pool,
                                         const thrum_process_pool_config_t *config);
 

@@ -182,7 +182,7 @@ THRUM_API bool thrum_queue_full(const thrum_queue_t *q);
  *  foreign event loop, which then calls tryget until EAGAIN or ESHUTDOWN. Poll it; do not read, write
  *  or close it: it belongs to the queue and ends with it. From the first call on, gets and puts that
  *  find the queue empty or leave it so make a system call.
- *  @return 0, EINVAL (NULL), ENOMEM, EOWNERDEAD, or what the system says (EMFILE, ENFILE, ENOTSUP). */
+ *  @return 0, EINVAL (NULL), ENOMEM, EOWNERDEAD, EMFILE, ENFILE, or ENOSYS (not on this system). */
 THRUM_API int thrum_queue_fd(thrum_queue_t *q, int *fd);
 
 /** Defines inline functions for a queue of one type, with no casts: name_create(&q, order, capacity),

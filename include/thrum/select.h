@@ -20,8 +20,9 @@ THRUM_BEGIN_DECLS
  *     int err = thrum_select(cases, 2, thrum_after(THRUM_S(1)), &chosen);
  *
  * What a case does when it is chosen: a get takes an item, a put puts one, a semaphore gives a permit,
- * an event is found set (it stays set). The others are left as if they had never been asked; no item,
- * permit or wake-up meant for another is lost to them.
+ * an event is found set (it stays set), a future (future.h) has ended, a descriptor (io.h) is ready. The
+ * others are left as if they had never been asked; no item, permit or wake-up meant for another is lost to
+ * them.
  *
  * Errors   A closed queue is ready: the case is chosen, and select returns the queue's ESHUTDOWN.
  * Fairness Of several that are ready each is as likely to be chosen. One that becomes ready while select
@@ -47,7 +48,7 @@ typedef enum {
 /** One thing to wait for. Make it by an initialiser below. */
 typedef struct thrum_case {
     thrum_case_kind_t kind; /**< what is waited for */
-    void *object;           /**< the queue, event or semaphore */
+    void *object;           /**< the queue, event, semaphore, future or descriptor */
     void *item;             /**< a get: where the item goes */
     const void *put_item;   /**< a put: the item */
 } thrum_case_t;
@@ -88,8 +89,8 @@ typedef struct thrum_case {
 /** Waits until one of `n` cases can be done, or until `deadline`, and does it. `*chosen` gets its place;
  *  it is left alone when nothing was done. A deadline in the past only looks.
  *  @return 0; ESHUTDOWN or EOWNERDEAD (the chosen queue's); ETIMEDOUT; ECANCELED; EINVAL (no cases, or only
- *  empty places; more than THRUM_SELECT_MAX; a case that is none; nothing was done); ENOMEM (also of a put
- *  that was chosen: nothing was put). */
+ *  empty places; more than THRUM_SELECT_MAX; a case that is none; nothing was done); EBADF (a case's descriptor is
+ *  none; nothing was done); ENOMEM (also of a put that was chosen: nothing was put). */
 THRUM_API int thrum_select(thrum_case_t *cases, size_t n, thrum_time_t deadline, size_t *chosen);
 
 /** Does one case that can be done now, or none. @return as thrum_select; EAGAIN instead of ETIMEDOUT. */

@@ -44,7 +44,7 @@ typedef struct thrum_shared thrum_shared_t;
 
 /** How an arena is to be. Start from THRUM_SHARED_CONFIG_INIT. */
 typedef struct thrum_shared_config {
-    size_t config_size; /**< set by THRUM_SHARED_CONFIG_INIT */
+    size_t config_size; /**< set by THRUM_SHARED_CONFIG_INIT; 0: this first version */
 
     /** By which programs of the same user may open it, 1 to THRUM_SHARED_NAME_MAX bytes, no '/'. NULL: none. */
     const char *name;
@@ -71,8 +71,8 @@ typedef struct thrum_shared_config {
 
 /** Makes an arena; NULL for the defaults. With a name it may wait for another process that is just making one of that
  *  name; while that one is stopped, it waits.
- *  @return 0, EINVAL (NULL, no config_size, a name that is none, size above max_size or that too small),
- *          EEXIST (some process has one of that name open), ENOMEM, EMFILE, ENFILE, or ENOTSUP (not on this
+ *  @return 0, EINVAL (NULL, a config_size that is not known, a name that is none, size above max_size or that too
+ *          small), EEXIST (some process has one of that name open), ENOMEM, EMFILE, ENFILE, or ENOSYS (not on this
  *          system). */
 THRUM_API int thrum_shared_create(thrum_shared_t **arena, const thrum_shared_config_t *config);
 

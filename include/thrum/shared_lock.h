@@ -77,7 +77,7 @@ typedef struct thrum_shared_barrier {
 
 /* --- mutex --------------------------------------------------------------------------------------- */
 
-/** Makes `m` a free mutex. @return 0, EINVAL (NULL), ENOMEM, or ENOTSUP (not on this system). */
+/** Makes `m` a free mutex. @return 0, EINVAL (NULL), ENOMEM, or ENOSYS (not on this system). */
 THRUM_API int thrum_shared_mutex_init(thrum_shared_mutex_t *m);
 
 /** Locks, waiting as long as it takes.
@@ -130,7 +130,7 @@ THRUM_API unsigned thrum_shared_rlock_depth(const thrum_shared_rlock_t *r);
 #define THRUM_SHARED_SEM_MAX (1u << 30)
 
 /** Makes `s` a semaphore of `value` permits that never holds more than `max`; 0: THRUM_SHARED_SEM_MAX.
- *  @return 0, EINVAL (NULL, value above max, max above THRUM_SHARED_SEM_MAX), ENOMEM, or ENOTSUP. */
+ *  @return 0, EINVAL (NULL, value above max, max above THRUM_SHARED_SEM_MAX), ENOMEM, or ENOSYS. */
 THRUM_API int thrum_shared_sem_init(thrum_shared_sem_t *s, unsigned value, unsigned max);
 
 /** Takes a permit, waiting until there is one. @return 0, ECANCELED, EINVAL (NULL, no semaphore), ENOMEM. */
@@ -226,7 +226,7 @@ THRUM_API void thrum_shared_cond_broadcast(thrum_shared_cond_t *c);
 /** Most parties. */
 #define THRUM_SHARED_BARRIER_MAX ((unsigned)INT_MAX)
 
-/** Makes `b` a barrier for `parties` strands. @return 0, EINVAL (NULL, no parties, too many), ENOMEM, or ENOTSUP. */
+/** Makes `b` a barrier for `parties` strands. @return 0, EINVAL (NULL, no parties, too many), ENOMEM, or ENOSYS. */
 THRUM_API int thrum_shared_barrier_init(thrum_shared_barrier_t *b, unsigned parties);
 
 /** Waits until all parties have arrived. `*index`, unless NULL, gets the caller's place, 0 for the first. A

@@ -17,10 +17,11 @@ THRUM_BEGIN_DECLS
  *     int err = thrum_thread_pool_create(&pool, &config);
  *
  * Waiting  A task may wait for tasks of its own pool, at any depth, with one worker: a task that nobody has
- *          started is run by who waits for it (with a deadline, only when no spare worker is left). When every worker waits for something of the library (a
- *          future, a queue, a lock, ...; not for time to pass), a spare worker stands in, up to
- *          `spare_workers` of them; one that cannot be started (no memory, no more threads) is tried again with
- *          the next submit. A task that waits in the system instead keeps its worker.
+ *          started is run by who waits for it (with a deadline, only when no spare worker is left). When every
+ *          worker waits for something of the library (a future, a queue, a lock, ...; not for time to pass), a
+ *          spare worker stands in, up to `spare_workers` of them; one that cannot be started (no memory, no
+ *          more threads) is tried again with the next submit. A task that waits in the system instead keeps
+ *          its worker.
  * Groups   What tasks of the pool spawn into a group goes before anything that was submitted, whatever the
  *          policy, and does not count for the backlog.
  * Idle     A worker without work looks for some for a few dozen microseconds, then sleeps; an idle pool uses
@@ -51,9 +52,9 @@ typedef enum {
 
 /** How a pool is to be. Start from THRUM_THREAD_POOL_CONFIG_INIT. */
 typedef struct thrum_thread_pool_config {
-    size_t config_size; /**< set by THRUM_THREAD_POOL_CONFIG_INIT */
+    size_t config_size; /**< set by THRUM_THREAD_POOL_CONFIG_INIT; 0: this first version */
 
-    /** 0: the processors that this process may use, container limits counted. */
+    /** 0: the processors that this process may use, container limits counted. At most 65,536. */
     size_t workers;
 
     thrum_policy_t policy; /**< who runs next; THRUM_POLICY_STEALING unless told otherwise */
@@ -73,9 +74,10 @@ typedef struct thrum_thread_pool_config {
     /** Workers are called name-0, name-1, ..., of which the system shows 15 bytes. NULL: "thrum". */
     const char *name;
 
-    size_t stack_size;    /**< of a worker; 0: the system's default */
-    bool pin;             /**< each worker stays on one processor */
-    size_t spare_workers; /**< most workers beyond `workers`; 0: 64; SIZE_MAX: none */
+    size_t stack_size; /**< of a worker; 0: the system's default */
+    bool pin;          /**< each worker stays on one processor */
+    size_t
+        spare_workers; /**< most workers beyond `workers`, 65,536 at most; 0: 64; SIZE_MAX: none */
 } thrum_thread_pool_config_t;
 
 /** The defaults. */
@@ -86,8 +88,8 @@ typedef struct thrum_thread_pool_config {
     }
 
 /** Makes a pool and starts its workers; NULL for the defaults.
- *  @return 0, EINVAL (NULL, a value that does not exist, no config_size), ENOMEM, or EAGAIN (no more
- *  threads; nothing is left behind). */
+ *  @return 0, EINVAL (NULL, a value that does not exist, a config_size that is not known), ENOMEM, or EAGAIN (no
+ *  more threads; nothing is left behind). */
 THRUM_API int thrum_thread_pool_create(thrum_executor_t **pool,
                                        const thrum_thread_pool_config_t *config);
 

@@ -27,6 +27,10 @@
 
 #define THI_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
+/* Whether a program's config is of a version that is known: 0 says the first, and there is one. */
+#define THI_IS_CONFIG(config)                                                                      \
+    ((config)->config_size == 0 || (config)->config_size == sizeof *(config))
+
 /* Writes "thrum: <message>" to standard error and aborts. For what the library cannot go on after:
  * a broken invariant of its own, or, in checked builds, misuse that is undefined otherwise. */
 THI_COLD _Noreturn void thi_panic(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -19,7 +19,8 @@
  *   loop_fork.c         what a forked child has of a loop
  *   waitfd.c io.c       waiting for descriptors, and the calls that do
  *   select_fd.c         descriptors as cases of select
- *   blocking.c tasks.c  helper threads; a loop as an executor
+ *   blocking.c          calls that block, on helper threads
+ *   loop_executor.c     a loop as an executor
  *
  * Where control is. On each thread one coroutine is current, or the thread itself, which is a coroutine
  * without a stack of its own (`stage->self`). Who has resumed or switched to another is suspended meanwhile.

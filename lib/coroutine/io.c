@@ -51,11 +51,8 @@ static ssize_t attempt(const op_t *op)
     do
         n = op->attempt(op);
     while (n < 0 && errno == EINTR);
-    if (n < 0)
-        n = -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
     thi_cancel_restore(cancel);
-    errno = saved;
-    return n;
+    return thi_outcome(n, saved);
 }
 
 static int perform(const op_t *op, size_t *n, thrum_time_t deadline)

@@ -166,7 +166,7 @@ void thi_coro_begin(thi_context_t *self)
 
 int thi_coro_check_config(const thrum_coro_config_t *config)
 {
-    if (config->config_size != 0 && config->config_size != sizeof *config)
+    if (!THI_IS_CONFIG(config))
         return EINVAL;
     return config->stack_size <= THRUM_CORO_STACK_MAX ? 0 : EINVAL;
 }

@@ -61,20 +61,21 @@ void *thi_stack_low(const thrum_coro_t *co)
     return slot_of(co) + thi_page_size();
 }
 
-size_t thi_stack_size(const thrum_coro_t *co)
+/* Up to the record. */
+static size_t stack_size(const thrum_coro_t *co)
 {
     return (size_t)((const unsigned char *)co - slot_of(co)) - thi_page_size();
 }
 
-size_t thi_stack_used(const thrum_coro_t *co)
+static size_t used_of(const thrum_coro_t *co)
 {
-    const size_t size = thi_stack_size(co);
+    const size_t size = stack_size(co);
     return size - thi_pages_untouched(thi_stack_low(co), size);
 }
 
 size_t thrum_coro_stack_used(const thrum_coro_t *co)
 {
-    return co != NULL && co->registered ? thi_stack_used(co) : 0;
+    return co != NULL && co->registered ? used_of(co) : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ static thrum_coro_t *complete(thrum_coro_t *co, bool guarded)
         put_into_depot(co);
         return NULL;
     }
-    thi_fiber_new_stack(thi_stack_low(co), thi_stack_size(co));
+    thi_fiber_new_stack(thi_stack_low(co), stack_size(co));
     co->registered = true;
     return co;
 }
@@ -280,7 +281,7 @@ static bool explain(const void *address, char *text, size_t size)
     if (co == NULL)
         return false;
     snprintf(text, size, "thrum: stack overflow in coroutine %u \"%s\" (%zu bytes)\n",
-             THI_SLOT(co->strand.id), co->name, thi_stack_size(co));
+             THI_SLOT(co->strand.id), co->name, stack_size(co));
     return true;
 }
 

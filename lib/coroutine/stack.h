@@ -12,11 +12,10 @@
  */
 #include "coroutine/core.h"
 
-#define THI_STACK_DEFAULT ((size_t)64 * 1024)
 #define THI_STACK_CLASS_MIN 14 /* 2 to the power of it: THRUM_CORO_STACK_MIN */
 #define THI_STACK_CLASS_DEFAULT 16
 
-/* The class of the smallest stack with that many bytes; 0: the default. */
+/* The class of the smallest stack with that many bytes. */
 unsigned thi_stack_class(size_t size);
 
 #define THI_STACKS_KEPT 1024u /* by a stage, of each class */
@@ -60,10 +59,8 @@ static inline void thi_stack_give(thi_stage_t *stage, thrum_coro_t *co)
 /* The stage ends: what it keeps is for others. */
 void thi_stack_give_all(thi_stage_t *stage);
 
-/* Where the stack begins and how much there is of it, up to the record. (pure: not computed for nobody) */
+/* Where the stack begins. (pure: not computed for nobody) */
 __attribute__((pure)) void *thi_stack_low(const thrum_coro_t *co);
-size_t thi_stack_size(const thrum_coro_t *co);
-size_t thi_stack_used(const thrum_coro_t *co);
 
 /* Has overflows reported on the calling thread. Returns what unwatch takes. */
 void *thi_stack_watch_overflow(void);

@@ -183,11 +183,8 @@ ssize_t thi_fd_sendfile(int socket, int file, int64_t *offset, size_t size)
     const int saved = errno;
     const int cancel = thi_cancel_off();
     ssize_t n = send_some(socket, file, offset, size);
-    if (n < 0)
-        n = -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
     thi_cancel_restore(cancel);
-    errno = saved;
-    return n;
+    return thi_outcome(n, saved);
 }
 
 /* With 32-bit time the system call of that name takes another struct. */

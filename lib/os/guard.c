@@ -65,7 +65,7 @@ int thi_guard_init(thi_guard_t *guard)
         err = init_mutex(line_of(guard), PTHREAD_PRIO_NONE); /* a kernel without: nearly as good */
     if (err == 0)
         guard->made = THI_GUARD_MADE;
-    return err == 0 || err == ENOMEM ? err : ENOTSUP;
+    return err == 0 || err == ENOMEM ? err : ENOSYS;
 }
 
 static struct timespec timespec_of(thrum_time_t instant)

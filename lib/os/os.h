@@ -286,14 +286,14 @@ void thi_free(void *memory, size_t size);
  * A segment is a file in memory that has no name in any file system, and never shrinks. All of `max` is
  * mapped at once; what lies beyond its size may not be touched. grow: what lies below `size` is memory that
  * is there, for everybody, from then on. */
-int thi_segment_create(const char *name, int *fd);      /* 0, ENOMEM, EMFILE, ENFILE, ENOTSUP */
+int thi_segment_create(const char *name, int *fd);      /* 0, ENOMEM, EMFILE, ENFILE, ENOSYS */
 int thi_segment_map(int fd, size_t max, void **base);   /* 0, ENOMEM, EINVAL (not to be mapped) */
 int thi_segment_grow(int fd, size_t from, size_t size); /* 0, ENOMEM */
 int thi_segment_size(int fd, size_t *size);             /* 0, EINVAL (it is none) */
 int thi_segment_duplicate(int fd, int *duplicate);      /* 0, EMFILE, EINVAL */
 
 /* The segment of that name that some process of this user has open, for which fits(fd, arg) says yes.
- * 0; ENOENT: there is none; ENOMEM, EMFILE, ENFILE, ENOTSUP: who knows. */
+ * 0; ENOENT: there is none; ENOMEM, EMFILE, ENFILE, ENOSYS: who knows. */
 int thi_segment_find(const char *name, bool (*fits)(int fd, void *arg), void *arg, int *fd);
 
 /* --- guards: locks of several processes ------------------------------------------------------------
@@ -308,7 +308,7 @@ typedef struct thi_guard {
 } thi_guard_t;
 #define THI_GUARD_MADE UINT32_C(0x67756172)
 
-int thi_guard_init(thi_guard_t *guard); /* 0, ENOMEM, ENOTSUP */
+int thi_guard_init(thi_guard_t *guard); /* 0, ENOMEM, ENOSYS */
 
 /* 0 or EOWNERDEAD: the caller holds it; the latter until somebody has mended what it guards and said so.
  * EBUSY, ETIMEDOUT: it does not. EDEADLK: the calling thread holds it already (trylock may say EBUSY then).
@@ -455,13 +455,13 @@ int thi_alarm_open(int *fd);
 void thi_alarm_set(int fd, thrum_time_t deadline);
 
 /* --- signals: a descriptor that is readable or not --------------------------------------------------
- * open returns 0, or ENFILE, EMFILE, ENOMEM, ENOTSUP. */
+ * open returns 0, or ENFILE, EMFILE, ENOMEM, ENOSYS. */
 int thi_signal_open(int *fd);
 void thi_signal_set(int fd, bool readable); /* changes what it was: never twice the same */
 void thi_signal_close(int fd);
 
 /* --- SIGTERM, for the calling thread; the descriptor is readable when one has come: taken takes it. open returns 0,
- * EMFILE, ENFILE, ENOMEM, ENOTSUP. */
+ * EMFILE, ENFILE, ENOMEM, ENOSYS. */
 void thi_terminate_block(void);
 int thi_terminate_open(int *fd);
 bool thi_terminate_taken(int fd);

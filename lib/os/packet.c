@@ -9,7 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "os/file.h"
+#include "os/memory_file.h"
 
 #if defined(__linux__)
 #define FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)

@@ -54,7 +54,7 @@ static void after_fork_in_child(void)
     leave();
 }
 
-/* After those of process.c, whose lock is of the next rank; before those of lib/process/family.c, whose is of the
+/* After those of process.c, whose lock is of the next rank; before those of lib/process/known.c, whose is of the
  * one before, and of all others. */
 __attribute__((constructor(102))) static void at_load(void)
 {

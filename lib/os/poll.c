@@ -279,7 +279,7 @@ void thi_alarm_set(int fd, thrum_time_t deadline)
 int thi_poller_open(int *poller)
 {
     (void)poller;
-    return ENOTSUP;
+    return ENOSYS;
 }
 
 void thi_poller_close(int poller)
@@ -290,13 +290,13 @@ void thi_poller_close(int poller)
 int thi_poller_arm(int poller, int fd, unsigned events, bool keep)
 {
     (void)poller, (void)fd, (void)events, (void)keep;
-    return ENOTSUP;
+    return ENOSYS;
 }
 
 int thi_poller_watch(int poller, int fd, unsigned events, uint32_t tag)
 {
     (void)poller, (void)fd, (void)events, (void)tag;
-    return ENOTSUP;
+    return ENOSYS;
 }
 
 void thi_poller_forget(int poller, int fd)
@@ -313,7 +313,7 @@ size_t thi_poller_wait(int poller, thi_polled_t *polled, size_t n, thrum_time_t 
 int thi_alarm_open(int *fd)
 {
     (void)fd;
-    return ENOTSUP;
+    return ENOSYS;
 }
 
 void thi_alarm_set(int fd, thrum_time_t deadline)

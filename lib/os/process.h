@@ -2,7 +2,7 @@
 #define THI_OS_PROCESS_H
 
 /*
- * What process.c, process_exec.c and spawn.c share: descriptors of processes, and the gate at which a child waits.
+ * What process.c, process_spawn.c and subprocess.c share: descriptors of processes, and the gate at which a child waits.
  */
 
 #include <signal.h>

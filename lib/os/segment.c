@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "os/file.h"
+#include "os/memory_file.h"
 
 int thi_segment_duplicate(int fd, int *duplicate)
 {
@@ -33,11 +33,11 @@ int thi_segment_create(const char *name, int *fd)
     const int saved = errno;
     int err = thi_memory_file(name, fd);
     if (err == 0 && fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
-        err = ENOTSUP;
+        err = ENOSYS;
         thi_fd_close(*fd);
     }
     errno = saved;
-    return err == ENOSYS ? ENOTSUP : err == EFAULT ? EINVAL : err;
+    return err == EFAULT ? EINVAL : err;
 }
 
 int thi_segment_map(int fd, size_t max, void **base)
@@ -134,7 +134,7 @@ int thi_segment_find(const char *name, bool (*fits)(int fd, void *arg), void *ar
                 err = find_in(e->d_name, link, fits, arg, fd);
         closedir(dir);
     } else {
-        err = is_own_limit(errno) ? errno : ENOTSUP;
+        err = is_own_limit(errno) ? errno : ENOSYS;
     }
     thi_cancel_restore(cancel);
     errno = saved;
@@ -144,7 +144,7 @@ int thi_segment_find(const char *name, bool (*fits)(int fd, void *arg), void *ar
 int thi_segment_create(const char *name, int *fd)
 {
     (void)name, (void)fd;
-    return ENOTSUP;
+    return ENOSYS;
 }
 
 int thi_segment_map(int fd, size_t max, void **base)
@@ -168,6 +168,6 @@ int thi_segment_size(int fd, size_t *size)
 int thi_segment_find(const char *name, bool (*fits)(int fd, void *arg), void *arg, int *fd)
 {
     (void)name, (void)fits, (void)arg, (void)fd;
-    return ENOTSUP;
+    return ENOSYS;
 }
 #endif

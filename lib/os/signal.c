@@ -35,7 +35,7 @@ void thi_signal_set(int fd, bool readable)
 int thi_signal_open(int *fd)
 {
     (void)fd;
-    return ENOTSUP;
+    return ENOSYS;
 }
 
 void thi_signal_set(int fd, bool readable)

@@ -36,11 +36,8 @@ ssize_t thi_fd_receive(int fd, void *buf, size_t size)
     do
         n = recv(fd, buf, size, 0);
     while (n < 0 && errno == EINTR);
-    if (n < 0)
-        n = -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
     thi_cancel_restore(cancel);
-    errno = saved;
-    return n;
+    return thi_outcome(n, saved);
 }
 
 void thi_fd_share_address(int fd)

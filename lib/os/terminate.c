@@ -44,7 +44,7 @@ bool thi_terminate_taken(int fd)
 int thi_terminate_open(int *fd)
 {
     (void)fd;
-    return ENOTSUP;
+    return ENOSYS;
 }
 
 bool thi_terminate_taken(int fd)

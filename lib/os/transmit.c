@@ -55,16 +55,6 @@ static ssize_t transmit_message(int fd, const struct msghdr *message)
 }
 #endif
 
-/* What a call has returned, with errno as it was. */
-static ssize_t outcome(ssize_t n, int saved)
-{
-    if (THI_UNLIKELY(n < 0)) {
-        n = -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
-        errno = saved;
-    }
-    return n;
-}
-
 ssize_t thi_socket_recv(int fd, void *buf, size_t size)
 {
     const int saved = errno;
@@ -72,7 +62,7 @@ ssize_t thi_socket_recv(int fd, void *buf, size_t size)
     do
         n = receive(fd, buf, size);
     while (THI_UNLIKELY(n < 0 && errno == EINTR));
-    return outcome(n, saved);
+    return thi_outcome(n, saved);
 }
 
 ssize_t thi_socket_send(int fd, const void *data, size_t size)
@@ -82,7 +72,7 @@ ssize_t thi_socket_send(int fd, const void *data, size_t size)
     do
         n = transmit(fd, data, size);
     while (THI_UNLIKELY(n < 0 && errno == EINTR));
-    return outcome(n, saved);
+    return thi_outcome(n, saved);
 }
 
 ssize_t thi_socket_sendv(int fd, const struct iovec *iov, int count)
@@ -94,7 +84,7 @@ ssize_t thi_socket_sendv(int fd, const struct iovec *iov, int count)
     do
         n = transmit_message(fd, &message);
     while (THI_UNLIKELY(n < 0 && errno == EINTR));
-    return outcome(n, saved);
+    return thi_outcome(n, saved);
 }
 
 /* Others may be cut short by what comes with the bytes: descriptors, for one. */

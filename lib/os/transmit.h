@@ -2,13 +2,25 @@
 #define THI_TRANSMIT_H
 
 /*
- * Part of os.h: what streams need of the system (lib/coroutine/stream.h).
+ * Part of os.h: how calls on descriptors end, and what streams need of the system (lib/coroutine/stream.h).
  */
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/base.h"
+
 struct iovec;
+
+/* What a call of the system that returns a number of bytes has come to: that, or its error, negative, EAGAIN for both
+ * names that the system has for "not now". Puts errno back. */
+static inline ssize_t thi_outcome(ssize_t n, int saved_errno)
+{
+    if (THI_UNLIKELY(n < 0))
+        n = -(ssize_t)(errno == EWOULDBLOCK ? EAGAIN : errno);
+    errno = saved_errno;
+    return n;
+}
 
 /* Of sockets, whatever their mode: they do not wait, and raise no SIGPIPE. How many bytes, or an error, negative;
  * EAGAIN: not now. */

@@ -5,7 +5,7 @@
 
 #include <thrum/shared.h>
 
-#include "process/heap.h"
+#include "process/arena_heap.h"
 
 #define PIECE_MAX ((size_t)64 << 20) /* most that it grows ahead of need */
 #define PIECE_MIN ((size_t)256 << 10)
@@ -93,7 +93,7 @@ int thrum_shared_create(thrum_shared_t **arena, const thrum_shared_config_t *con
         config = &defaults;
     const size_t max = config->max_size != 0 ? config->max_size : THRUM_SHARED_MAX_SIZE;
     const size_t size = config->size > SMALLEST ? config->size : SMALLEST;
-    if (arena == NULL || config->config_size != sizeof *config || max > SIZE_MAX / 2 || size > max)
+    if (arena == NULL || !THI_IS_CONFIG(config) || max > SIZE_MAX / 2 || size > max)
         return EINVAL;
     if (config->name != NULL && !is_arenas_name(config->name))
         return EINVAL;
@@ -126,7 +126,8 @@ thi_heap_t *thi_arena_look(int fd, size_t page, int *err)
 /* It can be mapped, and what it says is there is: `end` first, since that follows the size of the file. */
 static bool is_possible(const thi_heap_t *heap, int fd, size_t page)
 {
-    const uint64_t end = thi_load_acquire(&heap->end); /* A3: acquire; pairs with R1 of heap.c */
+    /* A3: acquire; pairs with R1 of arena_heap.c. */
+    const uint64_t end = thi_load_acquire(&heap->end);
     size_t size = 0;
     return heap->max % page == 0 && heap->max <= SIZE_MAX / 2 && end <= heap->max &&
            thi_segment_size(fd, &size) == 0 && end <= size;
@@ -276,32 +277,13 @@ void thi_shared_free_from(thrum_shared_t *arena, uint64_t *slot, uint64_t next)
     thi_heap_unlock(arena->heap);
 }
 
-int thi_shared_take(thrum_shared_t *arena, size_t size, uint64_t *block)
-{
-    *block = allocate(arena, size, 0);
-    return *block != 0 ? 0 : ENOMEM;
-}
-
-int thi_shared_give(thrum_shared_t *arena, uint64_t block)
-{
-    int err = EINVAL;
-    thi_heap_lock(arena->heap);
-    if (thi_heap_is_block(arena->heap, block)) {
-        thi_heap_free(arena->heap, block);
-        err = 0;
-    }
-    thi_heap_unlock(arena->heap);
-    return err;
-}
-
 int thrum_shared_alloc(thrum_shared_t *arena, size_t size, void **memory)
 {
-    uint64_t block = 0;
     if (arena == NULL || memory == NULL || size == 0)
         return EINVAL;
-    const int err = thi_shared_take(arena, size, &block);
-    if (err != 0)
-        return err;
+    const uint64_t block = allocate(arena, size, 0);
+    if (block == 0)
+        return ENOMEM;
     *memory = memset(thi_shared_at(arena->heap, block), 0, size);
     return 0;
 }
@@ -310,7 +292,17 @@ int thrum_shared_free(thrum_shared_t *arena, void *memory)
 {
     if (arena == NULL)
         return EINVAL;
-    return memory == NULL ? 0 : thi_shared_give(arena, thrum_shared_offset(arena, memory));
+    if (memory == NULL)
+        return 0;
+    const uint64_t block = thrum_shared_offset(arena, memory);
+    int err = EINVAL;
+    thi_heap_lock(arena->heap);
+    if (thi_heap_is_block(arena->heap, block)) {
+        thi_heap_free(arena->heap, block);
+        err = 0;
+    }
+    thi_heap_unlock(arena->heap);
+    return err;
 }
 
 /* ------------------------------------------------------------------------------------------------

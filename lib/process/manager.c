@@ -37,7 +37,7 @@ int thi_change_begin(thi_manager_t *manager, size_t size, void **block)
     return err;
 }
 
-void thi_change_drop(thi_manager_t *manager)
+static void drop(thi_manager_t *manager)
 {
     thi_shared_free_from(manager->arena, &manager->memory->change.fresh, 0);
 }
@@ -85,7 +85,7 @@ THI_COLD static void mend(thi_manager_t *manager)
     }
     thi_death_point("change: mended");
     if (change->fresh != 0)
-        thi_change_drop(manager);
+        drop(manager);
     if (manager->mend != NULL)
         manager->mend(manager);
 }

@@ -91,9 +91,8 @@ static inline void *thi_manager_at(const thi_manager_t *manager, uint64_t offset
     return thi_shared_at(manager->arena->heap, offset);
 }
 
-/* The lock is held: a block for the next change. 0, ENOMEM. A change that is not made after all gives it back. */
+/* The lock is held: a block for the next change. 0, ENOMEM. */
 int thi_change_begin(thi_manager_t *manager, size_t size, void **block);
-void thi_change_drop(thi_manager_t *manager);
 
 /* Makes the change. stale: 0: none; where `deep`, its blocks go first. */
 void thi_change_make(thi_manager_t *manager, uint64_t *where, uint64_t value, uint64_t stale,

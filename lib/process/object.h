@@ -2,7 +2,7 @@
 #define THI_PROCESS_OBJECT_H
 
 /*
- * The process object, for process.c (one process's life), family.c (all of them) and spawn.c.
+ * The process object, for process.c (one process's life), known.c (all of them) and process_spawn.c.
  *
  *   state    NEW ------> STARTING ------> STARTED ------> ENDED
  *             ^              |               |
@@ -76,7 +76,7 @@ int thi_process_await_hard(struct thrum_process *p, thrum_time_t deadline);
 /* In a new process: runs its function and leaves. */
 _Noreturn void thi_process_run(struct thrum_process *self);
 
-/* --- family.c ----------------------------------------------------------------------------------- */
+/* --- known.c ------------------------------------------------------------------------------------ */
 
 /* One that is about to be started becomes a child, STARTING. 0, ENOMEM, ESHUTDOWN. */
 int thi_family_add(struct thrum_process *p);
@@ -90,7 +90,7 @@ bool thi_family_parent_alive(const struct thrum_process *p);
 /* In the new process: who it is, and who has started it. */
 void thi_family_begin(struct thrum_process *me, struct thrum_process *starter, pid_t starter_pid);
 
-/* --- spawn.c ------------------------------------------------------------------------------------ */
+/* --- process_spawn.c ---------------------------------------------------------------------------- */
 
 /* The name under which a function is registered, or NULL. */
 const char *thi_spawn_name(thrum_fn fn);

@@ -366,16 +366,7 @@ static void let_go_of_copy(thi_ppool_t *pool)
 static void destroy(thrum_executor_t *ex)
 {
     thi_ppool_t *pool = thi_ppool_of(ex);
-    thi_strand_t *self = thi_self();
-    if (self != NULL)
-        self->shields++;
-    int err = shutdown(ex, THRUM_WAIT, THRUM_FOREVER);
-    for (unsigned turns = 0; err == ENOMEM; turns++) {
-        thi_cpu_yield(turns);
-        err = thrum_event_wait(&pool->gone);
-    }
-    if (self != NULL)
-        self->shields--;
+    thi_executor_finish(ex, &pool->gone);
     if (thi_ppool_is_forked(pool))
         let_go_of_copy(pool);
     thi_ppool_unref(pool);
@@ -406,9 +397,9 @@ static const thi_executor_kind_t kind = {
 
 static bool is_valid(const thrum_process_pool_config_t *config)
 {
-    return config->config_size == sizeof *config && config->workers <= WORKERS_MAX &&
-           config->task_timeout >= 0 && (unsigned)config->on_crash <= THRUM_CRASH_BREAK &&
-           config->retries <= UINT16_MAX && config->backlog <= THRUM_SEM_MAX / 2;
+    return THI_IS_CONFIG(config) && config->workers <= WORKERS_MAX && config->task_timeout >= 0 &&
+           (unsigned)config->on_crash <= THRUM_CRASH_BREAK && config->retries <= UINT16_MAX &&
+           config->backlog <= THRUM_SEM_MAX / 2;
 }
 
 /* More may be loaded between the count and the look: then it is counted anew. */

@@ -12,6 +12,7 @@
  *   pool_service.c   the two threads: one looks after the family, one calls callbacks
  *   pool_map.c       map
  *   pool_spawner.c, pool_worker.c   the other processes
+ *   pool_desk.c, pool_blocks.c      what they and the parent have in common
  *
  * One lock guards the parent's side (`lock`). Under it nothing is allocated, nobody is woken but workers, and no
  * future ends: what has to be done for that is collected in a batch, and done after.
@@ -20,8 +21,8 @@
 #include <thrum/process_pool.h>
 #include <thrum/semaphore.h>
 
-#include "process/blocks.h"
-#include "process/desk.h"
+#include "process/pool_blocks.h"
+#include "process/pool_desk.h"
 
 struct thi_ppool;
 struct thi_hand;
@@ -301,10 +302,8 @@ int thi_ppool_found(thi_ppool_t *pool);
 void thi_hands_dismiss(thi_ppool_t *pool); /* there are no workers yet */
 thrum_time_t thi_hands_tend(thi_ppool_t *pool);
 void thi_hands_hear(thi_ppool_t *pool);
-void thi_hands_lost(thi_ppool_t *pool);
 thrum_time_t thi_hands_check_time(thi_ppool_t *pool);
 bool thi_ppool_is_over(thi_ppool_t *pool);
-void thi_hand_crashed(thi_ppool_t *pool, thi_job_t *job, thi_batch_t *batch);
 void thi_hand_quit(thi_ppool_t *pool, thi_hand_t *hand); /* under the lock */
 
 /* pool_service.c */

@@ -2,7 +2,7 @@
  * Taking in answers.
  *
  * Whoever waits for a task of the pool does it, from the first look to the end of the wait (a looker); if nobody does,
- * the service thread, which workers wake (desk.h). Of those that want to sleep one may be woken by workers directly
+ * the service thread, which workers wake (pool_desk.h). Of those that want to sleep one may be woken by workers directly
  * (the leader); the others sleep as on any future, and whoever takes in their answers wakes them.
  *
  * Invariants

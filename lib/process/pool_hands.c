@@ -39,7 +39,7 @@ void thi_hand_quit(thi_ppool_t *pool, thi_hand_t *hand)
  * Deaths
  */
 
-void thi_hand_crashed(thi_ppool_t *pool, thi_job_t *job, thi_batch_t *batch)
+static void end_crashed(thi_ppool_t *pool, thi_job_t *job, thi_batch_t *batch)
 {
     const bool by_itself = job->doom == THI_DOOM_NONE;
     const thrum_crash_t policy = by_itself ? pool->config.on_crash : THRUM_CRASH_FAIL;
@@ -80,7 +80,7 @@ static bool give_back(thi_ppool_t *pool, thi_hand_t *hand, int32_t signal, int32
         }
         job->signal = (uint8_t)signal;
         job->exit_code = (int16_t)exit_code;
-        thi_hand_crashed(pool, job, batch);
+        end_crashed(pool, job, batch);
     }
     return any_lost;
 }
@@ -244,7 +244,7 @@ static bool is_somebody(thi_ppool_t *pool, const thi_hand_t *hand)
     return is;
 }
 
-void thi_hands_lost(thi_ppool_t *pool)
+static void lose_spawner(thi_ppool_t *pool)
 {
     while (!thi_family_ended(pool->family.pidfd))
         thi_nap(200); /* it has closed the channel on its way out */
@@ -322,7 +322,7 @@ void thi_hands_hear(thi_ppool_t *pool)
     while ((err = thi_family_hear(pool->family.channel, &message, &fd)) == 0)
         hear(pool, &message, fd);
     if (ended || err != EAGAIN)
-        thi_hands_lost(pool);
+        lose_spawner(pool);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ void thrum_process_release(thrum_process_t *p)
 
 static bool valid(const thrum_process_config_t *config, const void *arg)
 {
-    if (config->config_size != 0 && config->config_size != sizeof *config)
+    if (!THI_IS_CONFIG(config))
         return false;
     if (config->start != THRUM_START_FORK && config->start != THRUM_START_SPAWN)
         return false;

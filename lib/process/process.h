@@ -27,14 +27,6 @@ int thi_shared_alloc_into(thrum_shared_t *arena, size_t size, uint64_t *slot);
 /* *slot becomes `next`, and the block that it named is free. Of a slot that names none nothing changes. */
 void thi_shared_free_from(thrum_shared_t *arena, uint64_t *slot, uint64_t next);
 
-/* Without a slot, and not zeroed: what a killed caller had in hand is lost to the arena, unless it was still
- * in the call. 0, ENOMEM. */
-int thi_shared_take(thrum_shared_t *arena, size_t size, uint64_t *block);
-int thi_shared_give(thrum_shared_t *arena, uint64_t block); /* 0, EINVAL */
-
-/* How many bytes a block has room for. */
-size_t thi_shared_room(const thrum_shared_t *arena, uint64_t block);
-
 /* Whether an arena, or something in it, may be called so. */
 bool thi_shared_is_name(const char *name);
 
@@ -42,14 +34,17 @@ static inline void *thi_shared_at(const void *base, uint64_t offset)
 {
     return (char *)(uintptr_t)base + offset;
 }
+
+/* Tests: the heap, and how many bytes a block of it has room for. */
 void *thi_shared_base(const thrum_shared_t *arena);
+size_t thi_shared_room(const thrum_shared_t *arena, uint64_t block);
 
 /* Tests: whether the whole of the bookkeeping is as it should be, and what is free adds up. Blocks until the
  * guard is free. Says on standard error what is wrong. */
 bool thi_shared_sound(thrum_shared_t *arena);
 
 /* ================================================================================================
- * Waiting in shared memory: a thread sleeps as a thread, a coroutine lets its thread go on (sleep.c)
+ * Waiting in shared memory: a thread sleeps as a thread, a coroutine lets its thread go on (shared_sleep.c)
  */
 
 /* As thi_guard_lock, and EDEADLK only where the calling strand itself would wait for its own thread. */
@@ -87,7 +82,7 @@ int thi_shared_give_all(void *lock, uint32_t *depth);
 int thi_shared_take_back(void *lock, uint32_t depth);
 
 /* ================================================================================================
- * The handle (arena.c) and the memory that all have in common (heap.c)
+ * The handle (arena.c) and the memory that all have in common (arena_heap.c)
  */
 struct thi_heap;
 

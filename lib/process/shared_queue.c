@@ -123,7 +123,7 @@ static int room(thrum_shared_queue_t *q, uint64_t *tail)
     if (THI_UNLIKELY(thi_load_relaxed(&m->closing) != 0))
         return ESHUTDOWN;
     *tail = thi_word_count(thi_load_relaxed(&m->tail));
-    /* A1: acquire; pairs with R1 of a get (word.c): who emptied the slot is done with it. */
+    /* A1: acquire; pairs with R1 of a get (shared_word.c): who emptied the slot is done with it. */
     if (q->order != THRUM_FIFO || *tail - m->heads_seen >= q->capacity)
         m->heads_seen = thi_word_count(thi_load_acquire(&m->head));
     return *tail - m->heads_seen < q->capacity ? 0 : EAGAIN;
@@ -274,7 +274,7 @@ static int next(thrum_shared_queue_t *q, uint64_t *head, uint64_t *tail)
     if (THI_UNLIKELY((closing & THI_ABORTING) != 0))
         return ESHUTDOWN;
     *head = thi_word_count(thi_load_relaxed(&m->head));
-    /* A2: acquire; pairs with R1 of a put (word.c). */
+    /* A2: acquire; pairs with R1 of a put (shared_word.c). */
     if (q->order != THRUM_FIFO || *head == m->tails_seen)
         m->tails_seen = thi_word_count(thi_load_acquire(&m->tail));
     *tail = m->tails_seen;

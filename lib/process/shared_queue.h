@@ -4,11 +4,11 @@
 /*
  * What the files of the queue between processes share.
  *
- *   shared_queue.c   put and get: one try under the lock, and the three forms around it
- *   shared_order.c   where an item lies: FIFO, LIFO, PRIORITY; what a death leaves of that
- *   shared_close.c   close, abort, task_done, join
- *   shared_handle.c  handles, creation, destruction
- *   word.c           the words that putters, getters and joiners sleep on
+ *   shared_queue.c         put and get: one try under the lock, and the three forms around it
+ *   shared_queue_order.c   where an item lies: FIFO, LIFO, PRIORITY; what a death leaves of that
+ *   shared_queue_close.c   close, abort, task_done, join
+ *   shared_queue_handle.c  handles, creation, destruction
+ *   shared_word.c          the words that putters, getters and joiners sleep on
  *
  *   tail   63       3       2        1         0        what was ever put; getters sleep on it
  *   head  +-----------+---------+--------+----------+   what was ever got; putters sleep on it
@@ -38,7 +38,7 @@
 #include <thrum/shared_queue.h>
 
 #include "process/process.h"
-#include "process/word.h"
+#include "process/shared_word.h"
 
 #define THI_LINES 128u /* what prefetchers take together */
 
@@ -130,7 +130,7 @@ void thi_queue_leave_both(thrum_shared_queue_t *q);
 void thi_queue_advance(thrum_shared_queue_t *q, const thi_shared_slot_t *slot, uint64_t head,
                        uint64_t tail);
 
-/* --- shared_order.c: under the order's guard ------------------------------------------------------ */
+/* --- shared_queue_order.c: under the order's guard ---------------------------------------------- */
 thi_shared_slot_t *thi_order_slot_to_put(thrum_shared_queue_t *q, uint64_t head, uint64_t tail,
                                          int64_t rank);
 void thi_order_put(thrum_shared_queue_t *q, uint64_t head, uint64_t tail);
@@ -141,7 +141,7 @@ void thi_order_took(thrum_shared_queue_t *q, uint64_t head, uint64_t tail);
 /* PRIORITY, the holder of the guard has died (or the queue is new): makes the heap anew from the slots. */
 void thi_order_repair(thrum_shared_queue_t *q);
 
-/* --- shared_close.c ------------------------------------------------------------------------------- */
+/* --- shared_queue_close.c ----------------------------------------------------------------------- */
 
 /* Both guards are held, `closing` says what is to be done. */
 void thi_queue_finish_closing(thrum_shared_queue_t *q);

@@ -1,6 +1,6 @@
 /*
  * Subprocesses: how they are started and given up. Their end is in subprocess_end.c, talking to them in
- * communicate.c, what they are made of in subprocess_plan.c.
+ * subprocess_communicate.c, what they are made of in subprocess_plan.c.
  */
 #include <string.h>
 
@@ -218,7 +218,7 @@ static bool are_descriptors(const thrum_descriptor_t *pass, size_t n)
 
 static bool is_config(const thrum_subprocess_config_t *config)
 {
-    if (config->config_size != 0 && config->config_size != sizeof *config)
+    if (!THI_IS_CONFIG(config))
         return false;
     return is_stream(&config->in, false) && is_stream(&config->out, false) &&
            is_stream(&config->err, true) && are_descriptors(config->pass, config->pass_count) &&

@@ -12,7 +12,7 @@ static bool is_valid(const thrum_queue_config_t *config)
 {
     if (config->item_size == 0)
         return false;
-    if (config->config_size != 0 && config->config_size != sizeof *config)
+    if (!THI_IS_CONFIG(config))
         return false;
     switch (config->order) {
     case THRUM_FIFO:

@@ -3,8 +3,8 @@
 
 /*
  * Private to lib/strand: the bookkeeping of the checked build. Here is what the reports ask of it
- * and, further down, what its parts share: check.c knows who holds and wants what, order.c in which
- * order locks were taken, known.c keeps the locks by address.
+ * and, further down, what its parts share: check.c knows who holds and wants what, check_order.c in which
+ * order locks were taken, check_known.c keeps the locks by address.
  */
 
 #include "strand/strand.h"
@@ -49,7 +49,7 @@ size_t thi_check_inversions(thi_order_t *out, size_t max);
 bool thi_check_stopped(void);
 
 /* ================================================================================================
- * Shared by check.c, order.c and known.c; all of it under the check lock
+ * Shared by check.c, check_order.c and check_known.c; all of it under the check lock
  */
 
 /* A member of a list which it can leave without knowing the list. */
@@ -86,7 +86,7 @@ typedef struct thi_known {
     thi_link_t *later;   /* thi_edge_t.of_first: what was wanted while this one was held */
     thi_link_t *earlier; /* thi_edge_t.of_second: what was held when this one was wanted */
 
-    /* order.c, while it looks for a path. */
+    /* check_order.c, while it looks for a path. */
     uint64_t visit;
     struct thi_edge *onward;
     struct thi_known *next;
@@ -129,7 +129,7 @@ typedef struct thi_held {
     thi_want_t want;
 } thi_held_t;
 
-/* --- known.c --- */
+/* --- check_known.c --- */
 
 /* Zeroed memory of the size of any of these; NULL when there is none: then the bookkeeping stops. */
 void *thi_known_alloc(void);
@@ -166,7 +166,7 @@ static inline thi_hold_t *thi_hold_of_strand(thi_link_t *link)
     return THI_CONTAINER_OF(link, thi_hold_t, of_strand);
 }
 
-/* --- order.c --- */
+/* --- check_order.c --- */
 
 void thi_order_add(thi_known_t *first, thi_known_t *second, const thi_order_t *order);
 void thi_order_forget(thi_known_t *known);

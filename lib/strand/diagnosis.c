@@ -336,6 +336,7 @@ static const struct {
     {ECHILD, "the worker process died while running the task"},
     {ENODATA, "exhausted"},
     {ENOTSUP, "not on this kind of object"},
+    {ENOSYS, "not on this system"},
 };
 
 const char *thrum_strerror(int err)

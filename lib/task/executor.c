@@ -165,6 +165,21 @@ int thrum_executor_shutdown(thrum_executor_t *ex, unsigned flags)
     return thrum_executor_shutdown_until(ex, flags, THRUM_FOREVER);
 }
 
+void thi_executor_finish(thrum_executor_t *ex, thrum_event_t *gone)
+{
+    thi_strand_t *self = thi_self();
+    if (self != NULL)
+        self->shields++;
+    int err = ex->kind->shutdown(ex, THRUM_WAIT, THRUM_FOREVER);
+    /* A thread that cannot be registered cannot sleep; it waits all the same. */
+    for (unsigned turns = 0; err == ENOMEM; turns++) {
+        thi_cpu_yield(turns);
+        err = thrum_event_wait(gone);
+    }
+    if (self != NULL)
+        self->shields--;
+}
+
 void thrum_executor_destroy(thrum_executor_t *ex)
 {
     if (ex != NULL)

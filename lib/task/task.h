@@ -136,6 +136,9 @@ struct thrum_executor {
     const thi_executor_kind_t *kind;
 };
 
+/* For a destroy: shuts it down and waits for `gone`, which a shutdown waits for, whatever keeps the caller from it. */
+void thi_executor_finish(thrum_executor_t *ex, thrum_event_t *gone);
+
 /* ================================================================================================
  * Futures
  */

@@ -87,9 +87,6 @@ static inline struct thrum_thread *thi_thread_self(void)
  * ENOMEM: it will not be told. */
 int thi_thread_begin(struct thrum_thread *t);
 
-/* Gives a reference back. */
-void thi_thread_drop(struct thrum_thread *t);
-
 /* --- known.c ------------------------------------------------------------------------------------ */
 
 /* A thread that is about to be started becomes known, and awaited, or not. 0, ENOMEM, ESHUTDOWN. */

@@ -267,18 +267,7 @@ static int shutdown(thrum_executor_t *ex, unsigned flags, thrum_time_t deadline)
 
 static void destroy(thrum_executor_t *ex)
 {
-    thi_pool_t *pool = pool_of(ex);
-    thi_strand_t *self = thi_self();
-    if (self != NULL)
-        self->shields++;
-    int err = shutdown(ex, THRUM_WAIT, THRUM_FOREVER);
-    /* A thread that cannot be registered cannot sleep; it waits all the same. */
-    for (unsigned turns = 0; err == ENOMEM; turns++) {
-        thi_cpu_yield(turns);
-        err = thrum_event_wait(&pool->gone);
-    }
-    if (self != NULL)
-        self->shields--;
+    thi_executor_finish(ex, &pool_of(ex)->gone);
     release(ex);
 }
 
@@ -303,7 +292,7 @@ static const thi_executor_kind_t kind = {
 
 static bool is_valid(const thrum_thread_pool_config_t *config)
 {
-    return config->config_size == sizeof *config && config->workers <= WORKERS_MAX &&
+    return THI_IS_CONFIG(config) && config->workers <= WORKERS_MAX &&
            (unsigned)config->policy <= THRUM_POLICY_PRIORITY &&
            (unsigned)config->full <= THRUM_FULL_RUN;
 }

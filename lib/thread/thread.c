@@ -43,7 +43,7 @@ static void dispose(struct thrum_thread *t)
     thi_free(t, sizeof *t);
 }
 
-void thi_thread_drop(struct thrum_thread *t)
+static void drop(struct thrum_thread *t)
 {
     /* R1: release, acquire: the last to drop it comes after the others. */
     if (thi_fetch_sub_acq_rel(&t->refs, 1u) == 1)
@@ -52,7 +52,7 @@ void thi_thread_drop(struct thrum_thread *t)
 
 static bool valid(const thrum_thread_config_t *config)
 {
-    if (config->config_size != 0 && config->config_size != sizeof *config)
+    if (!THI_IS_CONFIG(config))
         return false;
     if (config->cpu_count != 0 && config->cpus == NULL)
         return false;
@@ -107,7 +107,7 @@ int thrum_thread_create(thrum_thread_t **t, thrum_fn fn, void *arg,
     if (err == 0)
         *t = made;
     else
-        thi_thread_drop(made);
+        drop(made);
     return err;
 }
 
@@ -121,7 +121,7 @@ thrum_thread_t *thrum_thread_retain(thrum_thread_t *t)
 void thrum_thread_release(thrum_thread_t *t)
 {
     if (t != NULL)
-        thi_thread_drop(t);
+        drop(t);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ static void end(struct thrum_thread *t)
 {
     thi_thread_mine = &thi_thread_over;
     thi_known_remove(t, THI_THREAD_ENDED);
-    thi_thread_drop(t);
+    drop(t);
 }
 
 /* Among the thread's destructors, in each of their rounds. Others may still set locals and wait, so it
@@ -212,7 +212,7 @@ static int start(struct thrum_thread *t)
             thi_known_remove(t, THI_THREAD_STARTING);
     }
     if (err != 0)
-        thi_thread_drop(t);
+        drop(t);
     return err;
 }
 

@@ -2,7 +2,6 @@
  * Processes, when a call of the system fails: the calls say so, nothing has changed, nothing is lost, and
  * it works once there is room again.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "os/os.h"
 #include "support/counted.h"
 #include "support/expect.h"
+#include "support/left_behind.h"
 
 TestSuite(process, .timeout = 40);
 
@@ -26,16 +26,6 @@ static void count_memory_here(void)
 {
     count_memory();
     cr_assert_not_null(thi_self());
-}
-
-static unsigned descriptors(void)
-{
-    unsigned n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
 }
 
 static bool has_no_child(void)
@@ -133,11 +123,11 @@ Test(process, no_memory_to_register_a_function)
 
 static void expect_failed_start(thrum_process_t *p, thi_fault_t fault, unsigned nth, int err)
 {
-    const unsigned before = descriptors();
+    const int before = count_descriptors();
     thi_fault_arm(fault, nth);
     EXPECT_CALL(err, thrum_process_start(p));
     thi_fault_arm(fault, 0);
-    cr_expect_eq(descriptors(), before, "fault %d", (int)fault);
+    cr_expect_eq(count_descriptors(), before, "fault %d", (int)fault);
     cr_expect(has_no_child(), "fault %d", (int)fault);
     cr_expect_eq(thrum_process_count(), 0u);
     cr_expect_eq(thrum_process_pid(p), 0);

@@ -10,6 +10,7 @@
 #include <thrum/thrum.h>
 
 #include "fault/counted.h"
+#include "support/left_behind.h"
 
 TestSuite(process_pool, .timeout = 60);
 
@@ -24,14 +25,6 @@ static int twice(void *arg, void **result)
 static int echo(const void *in, size_t size, thrum_reply_t *reply)
 {
     return thrum_reply(reply, in, size);
-}
-
-static int open_descriptors(void)
-{
-    int n = 0;
-    for (int fd = 0; fd < 200; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
 }
 
 static thrum_executor_t *make(int *err)
@@ -53,7 +46,7 @@ static bool is_known(int err)
 static unsigned create_without(thi_fault_t kind)
 {
     unsigned failures = 0;
-    const int before = open_descriptors();
+    const int before = count_descriptors();
     for (unsigned nth = 1; nth < MOST; nth++) {
         int err = 0;
         thi_fault_arm(kind, nth);
@@ -69,7 +62,7 @@ static unsigned create_without(thi_fault_t kind)
             thrum_future_release(f);
             thrum_executor_destroy(pool);
         }
-        while (open_descriptors() > before) /* the last thread closes one on its way out */
+        while (count_descriptors() > before) /* the last thread closes one on its way out */
             usleep(200);
         cr_expect(waitpid(-1, NULL, WNOHANG) == -1, "no child is left");
         failures += err != 0;

@@ -8,66 +8,10 @@
 #include <thrum/shared_lock.h>
 #include <thrum/time.h>
 
+#include "fault/shared_scene.h"
 #include "process/process.h"
-#include "support/caller.h"
-#include "support/victim.h"
 
 TestSuite(shared_instruction, .timeout = 240);
-
-#define WAITERS 2
-
-struct scene {
-    thrum_shared_mutex_t mutex;
-    thrum_shared_sem_t sem;
-    thrum_shared_event_t event;
-    thrum_shared_cond_t cond;
-    thrum_shared_barrier_t barrier;
-    uint32_t ready;
-    uint32_t passed;
-    uint32_t changed;
-    unsigned bound;
-    int (*waiter)(void *arg);
-    pid_t pids[WAITERS];
-    thrum_shared_t *arena;
-    uint64_t *slots;
-    size_t used;
-};
-
-static bool is_held(int err)
-{
-    return err == 0 || err == EOWNERDEAD;
-}
-
-static struct scene *make(int (*waiter)(void *arg))
-{
-    struct scene *s = victim_memory(sizeof *s);
-    (void)thi_self(); /* children have a record, and need not make one step by step */
-    s->waiter = waiter;
-    cr_assert_eq(thrum_shared_mutex_init(&s->mutex), 0);
-    return s;
-}
-
-static int begin(void *arg)
-{
-    struct scene *s = arg;
-    s->ready = s->passed = s->changed = 0;
-    if (thrum_shared_sem_init(&s->sem, 0, s->bound) != 0 ||
-        thrum_shared_event_init(&s->event) != 0 || thrum_shared_cond_init(&s->cond) != 0 ||
-        thrum_shared_barrier_init(&s->barrier, WAITERS + 1) != 0)
-        return 1;
-    for (int i = 0; i < WAITERS; i++)
-        s->pids[i] = victim_start(s->waiter, s);
-    await_word(&s->ready, WAITERS);
-    return 0;
-}
-
-static int end_waiters(struct scene *s)
-{
-    int err = 0;
-    for (int i = 0; i < WAITERS; i++)
-        err |= victim_end(s->pids[i]);
-    return err;
-}
 
 static void judge(const struct walk *w)
 {
@@ -148,15 +92,6 @@ Test(shared_instruction, mutex_that_is_waited_for)
 
 /* --- semaphore --------------------------------------------------------------------------------- */
 
-static int acquire(void *arg)
-{
-    struct scene *s = arg;
-    thi_fetch_add_relaxed(&s->ready, 1u);
-    const int err = thrum_shared_sem_acquire(&s->sem);
-    thi_fetch_add_acq_rel(&s->passed, 1u);
-    return err;
-}
-
 static int release(void *arg)
 {
     return thrum_shared_sem_release(&((struct scene *)arg)->sem);
@@ -189,41 +124,16 @@ Test(shared_instruction, semaphore_with_a_bound)
 
 /* --- event, condition -------------------------------------------------------------------------- */
 
-static int wait_event(void *arg)
-{
-    struct scene *s = arg;
-    thi_fetch_add_relaxed(&s->ready, 1u);
-    return thrum_shared_event_wait(&s->event);
-}
-
 static int set_event(void *arg)
 {
     thrum_shared_event_set(&((struct scene *)arg)->event);
     return 0;
 }
 
-static int event_survives(void *arg)
-{
-    struct scene *s = arg;
-    if (!thrum_shared_event_is_set(&s->event))
-        thrum_shared_event_set(&s->event);
-    return end_waiters(s);
-}
-
 Test(shared_instruction, event)
 {
     const struct walk w = {begin, set_event, event_survives, make(wait_event)};
     judge(&w);
-}
-
-static int wait_changed(void *arg)
-{
-    struct scene *s = arg;
-    int err = thrum_shared_mutex_lock(&s->mutex);
-    thi_fetch_add_relaxed(&s->ready, 1u);
-    while (is_held(err) && s->changed == 0)
-        err = thrum_shared_cond_wait(&s->cond, &s->mutex);
-    return is_held(err) ? thrum_shared_mutex_unlock(&s->mutex) : err;
 }
 
 static int change(void *arg)
@@ -236,18 +146,6 @@ static int change(void *arg)
     return thrum_shared_mutex_unlock(&s->mutex);
 }
 
-static int condition_survives(void *arg)
-{
-    struct scene *s = arg;
-    if (!is_held(thrum_shared_mutex_lock(&s->mutex)))
-        return 30;
-    s->changed = 1;
-    if (thrum_shared_mutex_unlock(&s->mutex) != 0)
-        return 31;
-    thrum_shared_cond_signal(&s->cond);
-    return end_waiters(s);
-}
-
 Test(shared_instruction, condition)
 {
     const struct walk w = {begin, change, condition_survives, make(wait_changed)};
@@ -255,24 +153,6 @@ Test(shared_instruction, condition)
 }
 
 /* --- barrier ----------------------------------------------------------------------------------- */
-
-static int meet(void *arg)
-{
-    struct scene *s = arg;
-    thi_fetch_add_relaxed(&s->ready, 1u);
-    const int err = thrum_shared_barrier_wait(&s->barrier, NULL);
-    thi_fetch_add_acq_rel(&s->passed, 1u);
-    return err;
-}
-
-static int begin_meeting(void *arg)
-{
-    struct scene *s = arg;
-    const int err = begin(arg);
-    while (err == 0 && thrum_shared_barrier_waiting(&s->barrier) != WAITERS)
-        sched_yield();
-    return err;
-}
 
 static int meeting_survives(void *arg)
 {
@@ -285,7 +165,7 @@ static int meeting_survives(void *arg)
 
 Test(shared_instruction, barrier)
 {
-    const struct walk w = {begin_meeting, meet, meeting_survives, make(meet)};
+    const struct walk w = {begin_inside, meet, meeting_survives, make(meet)};
     judge(&w);
 }
 

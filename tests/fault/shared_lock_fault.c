@@ -7,70 +7,11 @@
 #include <thrum/shared_lock.h>
 #include <thrum/time.h>
 
+#include "fault/shared_scene.h"
 #include "process/process.h"
 #include "support/caller.h"
-#include "support/victim.h"
 
 TestSuite(shared_lock_fault, .timeout = 240);
-
-#define WAITERS 2
-
-struct scene {
-    thrum_shared_mutex_t mutex;
-    thrum_shared_rlock_t rlock;
-    thrum_shared_sem_t sem;
-    thrum_shared_event_t event;
-    thrum_shared_cond_t cond;
-    thrum_shared_barrier_t barrier;
-    uint32_t ready;
-    uint32_t passed;
-    uint32_t changed;
-    unsigned bound;
-    unsigned missing; /* parties that do not come */
-    int (*waiter)(void *arg);
-    pid_t pids[WAITERS];
-};
-
-static struct scene *make(void)
-{
-    struct scene *s = victim_memory(sizeof *s);
-    cr_assert_eq(thrum_shared_mutex_init(&s->mutex), 0);
-    cr_assert_eq(thrum_shared_rlock_init(&s->rlock), 0);
-    return s;
-}
-
-static bool is_held(int err)
-{
-    return err == 0 || err == EOWNERDEAD;
-}
-
-static int start_waiters(struct scene *s)
-{
-    for (int i = 0; i < WAITERS; i++)
-        s->pids[i] = victim_start(s->waiter, s);
-    await_word(&s->ready, WAITERS);
-    return 0;
-}
-
-/* They are gone, and were content. A hang is ended by their alarm. */
-static int end_waiters(struct scene *s)
-{
-    int err = 0;
-    for (int i = 0; i < WAITERS; i++)
-        err |= victim_end(s->pids[i]);
-    return err;
-}
-
-static int begin(void *arg)
-{
-    struct scene *s = arg;
-    s->ready = s->passed = s->changed = 0;
-    if (thrum_shared_sem_init(&s->sem, 0, s->bound) != 0 ||
-        thrum_shared_event_init(&s->event) != 0 || thrum_shared_cond_init(&s->cond) != 0 ||
-        thrum_shared_barrier_init(&s->barrier, WAITERS + 1 + s->missing) != 0)
-        return 1;
-    return start_waiters(s);
-}
 
 /* Until somebody waits in the calling process, or it is clear that nobody will. */
 static void await_sleep(const struct caller *c)
@@ -132,8 +73,7 @@ static int locks_survive(void *arg)
 
 Test(shared_lock_fault, a_lock_goes_on_from_any_death)
 {
-    struct scene *s = make();
-    s->waiter = lock_once;
+    struct scene *s = make(lock_once);
     const struct walk w = {begin, lock_and_pass_on, locks_survive, s};
     cr_expect_gt(walk(&w), 15);
 }
@@ -178,7 +118,7 @@ static int is_heard_again(void *arg)
 
 Test(shared_lock_fault, who_is_told_of_a_death_may_die_of_it)
 {
-    struct scene *s = make();
+    struct scene *s = make(NULL);
     const struct walk w = {begin_dead, hear_of_it, is_heard_again, s};
     cr_expect_gt(walk(&w), 8);
 }
@@ -186,7 +126,7 @@ Test(shared_lock_fault, who_is_told_of_a_death_may_die_of_it)
 /* Until it said what it was told, the next is told the same. */
 Test(shared_lock_fault, a_death_is_never_forgotten)
 {
-    struct scene *s = make();
+    struct scene *s = make(NULL);
     for (unsigned n = 1; n <= 5; n++) { /* points up to when the lock returns */
         struct walk_step step = {&(struct walk){.fn = hear_of_it, .arg = s}, n, NULL};
         begin_dead(s);
@@ -199,15 +139,6 @@ Test(shared_lock_fault, a_death_is_never_forgotten)
 }
 
 /* --- semaphore ---------------------------------------------------------------------------------- */
-
-static int acquire(void *arg)
-{
-    struct scene *s = arg;
-    thi_fetch_add_relaxed(&s->ready, 1u);
-    const int err = thrum_shared_sem_acquire(&s->sem);
-    thi_fetch_add_acq_rel(&s->passed, 1u);
-    return err;
-}
 
 /* A thread of the victim waits, too, and may be the one that is woken. */
 static int release_two(void *arg)
@@ -237,8 +168,7 @@ static int permits_survive(void *arg)
 
 Test(shared_lock_fault, a_semaphore_loses_no_wake_up_with_anybody)
 {
-    struct scene *s = make();
-    s->waiter = acquire;
+    struct scene *s = make(acquire);
     const struct walk w = {begin, release_two, permits_survive, s};
     cr_expect_gt(walk(&w), 3);
     s->bound = 3;
@@ -246,13 +176,6 @@ Test(shared_lock_fault, a_semaphore_loses_no_wake_up_with_anybody)
 }
 
 /* --- event -------------------------------------------------------------------------------------- */
-
-static int wait_event(void *arg)
-{
-    struct scene *s = arg;
-    thi_fetch_add_relaxed(&s->ready, 1u);
-    return thrum_shared_event_wait(&s->event);
-}
 
 static int set_event(void *arg)
 {
@@ -264,33 +187,14 @@ static int set_event(void *arg)
     return caller_join(&c);
 }
 
-static int event_survives(void *arg)
-{
-    struct scene *s = arg;
-    if (!thrum_shared_event_is_set(&s->event))
-        thrum_shared_event_set(&s->event);
-    return end_waiters(s);
-}
-
 Test(shared_lock_fault, an_event_that_is_set_lets_everybody_go)
 {
-    struct scene *s = make();
-    s->waiter = wait_event;
+    struct scene *s = make(wait_event);
     const struct walk w = {begin, set_event, event_survives, s};
     cr_expect_gt(walk(&w), 2);
 }
 
 /* --- condition ---------------------------------------------------------------------------------- */
-
-static int wait_changed(void *arg)
-{
-    struct scene *s = arg;
-    int err = thrum_shared_mutex_lock(&s->mutex);
-    thi_fetch_add_relaxed(&s->ready, 1u);
-    while (is_held(err) && s->changed == 0)
-        err = thrum_shared_cond_wait(&s->cond, &s->mutex);
-    return is_held(err) ? thrum_shared_mutex_unlock(&s->mutex) : err;
-}
 
 static int change(void *arg)
 {
@@ -307,36 +211,14 @@ static int change(void *arg)
     return caller_join(&c);
 }
 
-static int condition_survives(void *arg)
-{
-    struct scene *s = arg;
-    if (!is_held(thrum_shared_mutex_lock(&s->mutex)))
-        return 30;
-    s->changed = 1;
-    if (thrum_shared_mutex_unlock(&s->mutex) != 0)
-        return 31;
-    thrum_shared_cond_signal(&s->cond);
-    return end_waiters(s);
-}
-
 Test(shared_lock_fault, a_condition_wakes_whoever_lives)
 {
-    struct scene *s = make();
-    s->waiter = wait_changed;
+    struct scene *s = make(wait_changed);
     const struct walk w = {begin, change, condition_survives, s};
     cr_expect_gt(walk(&w), 10);
 }
 
 /* --- barrier ------------------------------------------------------------------------------------ */
-
-static int meet(void *arg)
-{
-    struct scene *s = arg;
-    thi_fetch_add_relaxed(&s->ready, 1u);
-    const int err = thrum_shared_barrier_wait(&s->barrier, NULL);
-    thi_fetch_add_acq_rel(&s->passed, 1u);
-    return err;
-}
 
 /* The victim was there, or it was not, and then somebody else comes in its place. */
 static int meeting_survives(void *arg)
@@ -354,8 +236,7 @@ static int meeting_survives(void *arg)
 
 Test(shared_lock_fault, a_party_that_dies_has_arrived_or_has_not)
 {
-    struct scene *s = make();
-    s->waiter = meet;
+    struct scene *s = make(meet);
     const struct walk w = {begin, meet, meeting_survives, s};
     cr_expect_gt(walk(&w), 3);
 }
@@ -387,20 +268,10 @@ static int breaking_survives(void *arg)
 
 Test(shared_lock_fault, a_barrier_breaks_or_does_not)
 {
-    struct scene *s = make();
-    s->waiter = meet_or_break;
+    struct scene *s = make(meet_or_break);
     s->missing = 1;
     const struct walk w = {.fn = give_up, .begin = begin, .survives = breaking_survives, .arg = s};
     cr_expect_gt(walk(&w), 3);
-}
-
-static int begin_inside(void *arg)
-{
-    struct scene *s = arg;
-    const int err = begin(arg);
-    while (err == 0 && thrum_shared_barrier_waiting(&s->barrier) != WAITERS)
-        sched_yield();
-    return err;
 }
 
 static int reset(void *arg)
@@ -423,8 +294,7 @@ static int resetting_survives(void *arg)
 
 Test(shared_lock_fault, a_barrier_is_reset_or_is_not)
 {
-    struct scene *s = make();
-    s->waiter = meet_or_break;
+    struct scene *s = make(meet_or_break);
     const struct walk w = {begin_inside, reset, resetting_survives, s};
     cr_expect_gt(walk(&w), 3);
 }

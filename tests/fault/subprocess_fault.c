@@ -2,7 +2,6 @@
  * No memory, pages, descriptors, or no child: a subprocess is started whole or not at all, what it says is lost
  * only with an error, and nothing of it stays.
  */
-#include <dirent.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -11,26 +10,9 @@
 #include <criterion/criterion.h>
 
 #include "fault/counted.h"
+#include "support/left_behind.h"
 
 TestSuite(subprocess, .timeout = 60);
-
-static int count_fds(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    if (dir == NULL)
-        abort();
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
-
-static bool has_children(void)
-{
-    siginfo_t info;
-    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
-}
 
 static bool is_shortage(int err)
 {
@@ -105,7 +87,7 @@ static int wrong(thi_fault_t kind, unsigned nth, const char *what, int line)
 static int fail(int (*body)(void *arg), thi_fault_t kind, unsigned nth, bool *failed)
 {
     const int saved = errno;
-    const int before = count_fds();
+    const int before = count_descriptors();
     thi_fault_arm(kind, nth);
     const int line = body(NULL);
     *failed = came(kind);
@@ -114,7 +96,9 @@ static int fail(int (*body)(void *arg), thi_fault_t kind, unsigned nth, bool *fa
     errno = saved;
     if (line != 0)
         return wrong(kind, nth, "line", line);
-    return count_fds() > before ? wrong(kind, nth, "descriptors left", count_fds() - before) : 0;
+    return count_descriptors() > before
+               ? wrong(kind, nth, "descriptors left", count_descriptors() - before)
+               : 0;
 }
 
 /* The first, second, ... call fails, until none is left to fail: at least `least` times. */

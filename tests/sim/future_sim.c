@@ -8,8 +8,6 @@
 
 #include "sim.h"
 
-#define FT_CALLBACKS 3
-
 struct ft {
     thrum_future_t *f;
     unsigned ends;    /* who ended it, or cancelled it, says so */

@@ -2,19 +2,6 @@
 
 TestSuite(coro_fork, .timeout = 60);
 
-static struct trace trace;
-
-static void note_cleanup(void *arg)
-{
-    note(&trace, *(char *)arg);
-}
-
-static int wait_with_cleanup(void *arg, void **result)
-{
-    const int err = thrum_defer(note_cleanup, arg);
-    return err != 0 ? err : wait_for_ever(NULL, result);
-}
-
 struct forked {
     thrum_coro_t *other;
     struct ends ends;
@@ -80,7 +67,7 @@ static int first_end(struct forked *f)
 static int fork_here(void *arg)
 {
     struct forked *f = arg;
-    const size_t noted = trace.length;
+    const size_t noted = cleanups.length;
     thrum_coro_t *co = NULL;
     int err = f->first(f);
     if (err == 0)
@@ -100,7 +87,7 @@ static int fork_here(void *arg)
     thrum_coro_release(f->other);
     for (int i = 0; i < 3 && err == 0; i++) /* on the stack of the one that is gone */
         err = first_spawn(f);
-    return err != 0 ? err : trace.length != noted ? ERANGE : 0;
+    return err != 0 ? err : cleanups.length != noted ? ERANGE : 0;
 }
 
 static int fork_in_coroutine(void *arg, void **result)
@@ -128,9 +115,9 @@ Test(coro_fork, the_child_goes_on_with_the_coroutine_that_forked)
                                           first_join,  first_read,  first_end};
     for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++) {
         struct forked f = {NULL, stream_pair(), firsts[i]};
-        trace = (struct trace){{0}, 0};
+        cleanups = (struct trace){{0}, 0};
         cr_expect_eq(in_loop(fork_in_coroutine, &f), 0, "%zu", i);
-        cr_expect_eq(trace.length, 2u);
+        cr_expect_eq(cleanups.length, 2u);
         close_ends(f.ends);
     }
 }

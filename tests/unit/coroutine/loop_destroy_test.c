@@ -3,19 +3,6 @@
 
 TestSuite(loop_destroy, .timeout = 30);
 
-static struct trace trace;
-
-static void note_cleanup(void *arg)
-{
-    note(&trace, *(char *)arg);
-}
-
-static int wait_with_cleanup(void *arg, void **result)
-{
-    const int err = thrum_defer(note_cleanup, arg);
-    return err != 0 ? err : wait_for_ever(NULL, result);
-}
-
 static int wait_in_a_shield(void *arg, void **result)
 {
     (void)arg, (void)result;
@@ -25,7 +12,7 @@ static int wait_in_a_shield(void *arg, void **result)
 static int shield_and_wait(void *arg, void **result)
 {
     const int err = thrum_shield(wait_in_a_shield, NULL, NULL);
-    note(&trace, *(char *)arg);
+    note(&cleanups, *(char *)arg);
     return err != 0 ? err : wait_for_ever(NULL, result);
 }
 
@@ -48,7 +35,7 @@ Test(loop_destroy, destroying_it_cancels_and_unwinds_those_who_wait)
     EXPECT_CALL(ECANCELED, thrum_loop_run(loop));
     EXPECT_CALL(0, thrum_loop_go(loop, &cos[2], wait_with_cleanup, "c", NULL));
     thrum_loop_destroy(loop);
-    cr_expect_eq(trace.length, 3u, "%s", trace.text);
+    cr_expect_eq(cleanups.length, 3u, "%s", cleanups.text);
     for (int i = 0; i < 3; i++) {
         EXPECT_CALL(ECANCELED, thrum_coro_join(cos[i], NULL));
         thrum_coro_release(cos[i]);
@@ -63,7 +50,7 @@ Test(loop_destroy, one_that_never_ran_is_destroyed_with_what_was_spawned)
     EXPECT_CALL(0, thrum_loop_go(loop, &co, wait_with_cleanup, "a", NULL));
     thrum_loop_destroy(loop);
     EXPECT_CALL(ECANCELED, thrum_coro_join(co, NULL));
-    cr_expect_str_eq(trace.text, "a");
+    cr_expect_str_eq(cleanups.text, "a");
     thrum_coro_release(co);
 }
 
@@ -95,7 +82,7 @@ static int resume_who_sleeps(void *arg, void **result)
 static int shield_and_resume(void *arg, void **result)
 {
     const int err = thrum_shield(resume_who_sleeps, arg, result);
-    note(&trace, *(char *)arg);
+    note(&cleanups, *(char *)arg);
     return err;
 }
 
@@ -110,7 +97,7 @@ Test(loop_destroy, destroying_it_cancels_whom_its_coroutines_have_resumed)
     EXPECT_CALL(0, thrum_loop_go(loop, NULL, stop_the_loop, NULL, NULL));
     EXPECT_CALL(ECANCELED, thrum_loop_run(loop));
     thrum_loop_destroy(loop);
-    cr_expect_eq(trace.length, 3u, "%s", trace.text);
+    cr_expect_eq(cleanups.length, 3u, "%s", cleanups.text);
     for (int i = 0; i < 3; i++) {
         EXPECT_CALL(i == 2 ? 0 : ECANCELED, thrum_coro_join(cos[i], NULL));
         thrum_coro_release(cos[i]);
@@ -130,5 +117,5 @@ static int spawn_daemon_that_resumes(void *arg, void **result)
 Test(loop_destroy, daemons_end_whom_they_have_resumed)
 {
     cr_expect_eq(in_loop(spawn_daemon_that_resumes, "d"), 0);
-    cr_expect_str_eq(trace.text, "d");
+    cr_expect_str_eq(cleanups.text, "d");
 }

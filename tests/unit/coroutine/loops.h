@@ -60,6 +60,20 @@ static inline void note(struct trace *t, char what)
         t->text[t->length++] = what;
 }
 
+/* One that waits for ever, and notes its letter when it ends. */
+static struct trace cleanups;
+
+static inline void note_cleanup(void *letter)
+{
+    note(&cleanups, *(char *)letter);
+}
+
+static inline int wait_with_cleanup(void *letter, void **result)
+{
+    const int err = thrum_defer(note_cleanup, letter);
+    return err != 0 ? err : wait_for_ever(NULL, result);
+}
+
 /* In a coroutine: lets the others run until the word is that. */
 static inline void yield_until(const uint32_t *word, uint32_t value)
 {

@@ -1,4 +1,3 @@
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -9,6 +8,7 @@
 #include <criterion/criterion.h>
 
 #include "os/os.h"
+#include "support/left_behind.h"
 
 TestSuite(process, .timeout = 40);
 
@@ -63,16 +63,6 @@ static int killing_itself(void *arg)
     return 0;
 }
 
-static unsigned descriptors(void)
-{
-    unsigned n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
-
 Test(process, tells_an_exit_code_or_a_signal)
 {
     int killer = SIGKILL;
@@ -101,10 +91,10 @@ Test(process, one_that_runs_is_not_over_and_hears_signals)
 
 Test(process, no_zombie_and_no_descriptor_is_left)
 {
-    const unsigned before = descriptors();
+    const int before = count_descriptors();
     for (int i = 0; i < 20; i++)
         cr_assert_eq(run(seven, NULL), 7);
-    cr_expect_eq(descriptors(), before);
+    cr_expect_eq(count_descriptors(), before);
     cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1);
     cr_expect_eq(errno, ECHILD);
 }
@@ -156,12 +146,12 @@ Test(process, a_failing_call_leaves_nothing)
                   {THI_FAULT_FORK, EAGAIN},
                   {THI_FAULT_PIDFD, EMFILE},
                   {THI_FAULT_WAIT, ENOSYS}};
-    const unsigned before = descriptors();
+    const int before = count_descriptors();
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         thi_child_t child;
         thi_fault_arm(faults[i].kind, 1);
         cr_expect_eq(thi_process_fork(&child, true), faults[i].err, "fault %zu", i);
-        cr_expect_eq(descriptors(), before);
+        cr_expect_eq(count_descriptors(), before);
         cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1, "fault %zu", i);
     }
     cr_expect_eq(run(seven, NULL), 7);
@@ -173,7 +163,7 @@ Test(process, a_failing_call_leaves_nothing)
 
 struct look {
     thi_child_t child;
-    unsigned before; /* descriptors */
+    int before; /* descriptors */
 };
 
 static int look_at_inherited(void *arg)
@@ -188,12 +178,12 @@ static int look_at_inherited(void *arg)
     if (thi_process_signal(sibling, SIGKILL) != ESRCH)
         return 3;
     thi_process_close(sibling);
-    return descriptors() == look->before ? 0 : 4;
+    return count_descriptors() == look->before ? 0 : 4;
 }
 
 Test(process, a_sibling_has_nothing_of_a_child)
 {
-    struct look look = {.before = descriptors()};
+    struct look look = {.before = count_descriptors()};
     start(&look.child, true, pausing, NULL);
     cr_expect_eq(run(look_at_inherited, &look), 0);
     cr_expect_eq(thi_process_signal(&look.child, SIGKILL), 0);
@@ -390,14 +380,14 @@ Test(process, many_threads_fork_at_once)
 {
     pthread_t threads[FORKERS];
     int done[FORKERS] = {0};
-    const unsigned before = descriptors();
+    const int before = count_descriptors();
     for (int i = 0; i < FORKERS; i++)
         cr_assert_eq(pthread_create(&threads[i], NULL, many, &done[i]), 0);
     for (int i = 0; i < FORKERS; i++)
         cr_assert_eq(pthread_join(threads[i], NULL), 0);
     for (int i = 0; i < FORKERS; i++)
         cr_expect_eq(done[i], FORKS);
-    cr_expect_eq(descriptors(), before);
+    cr_expect_eq(count_descriptors(), before);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -423,7 +413,7 @@ static void kill_in_fork(int status)
 {
     thi_child_t child;
     int got = 0;
-    const unsigned before = descriptors();
+    const int before = count_descriptors();
     cr_assert_eq(pthread_atfork(NULL, take_in_fork, die_in_fork), 0);
     for (int i = 0; i < 2; i++) {
         cr_assert_eq(thi_process_fork(&child, i == 1), 0);
@@ -432,12 +422,12 @@ static void kill_in_fork(int status)
         cr_expect_eq(got, status);
         cr_expect_eq(thi_process_poll(&child, &got), 0, "again and again");
         thi_process_close(&child);
-        cr_expect_eq(descriptors(), before);
+        cr_expect_eq(count_descriptors(), before);
         cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1);
     }
     thi_fault_arm(THI_FAULT_PIDFD, 1);
     cr_expect_eq(thi_process_fork(&child, true), EMFILE);
-    cr_expect_eq(descriptors(), before);
+    cr_expect_eq(count_descriptors(), before);
     cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1);
 }
 

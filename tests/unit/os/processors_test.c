@@ -1,4 +1,7 @@
+#include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
+#include <sys/mount.h>
 
 #include "support/child.h"
 #include "support/expect.h"
@@ -49,6 +52,42 @@ Test(processors, affinity_is_counted_anew)
     const unsigned before = thi_processors();
     cr_expect_eq(child_run(pin_to_one, NULL), 0);
     cr_expect_eq(thi_processors(), before);
+}
+
+enum { CANNOT = 77 };
+
+static int set_quota(const char *quota)
+{
+    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "w");
+    if (file == NULL)
+        return CANNOT;
+    fprintf(file, "%s 100000\n", quota);
+    return fclose(file) == 0 ? 0 : CANNOT;
+}
+
+/* Where a container's groups would be there is a folder of ours, which nobody else sees. */
+static int ask_with_quota(void *arg)
+{
+    const unsigned *without = arg;
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", "/sys/fs/cgroup", "tmpfs", 0, NULL) != 0 || set_quota("max") != 0)
+        return CANNOT;
+    if (thi_processors() != *without)
+        return 1;
+    if (set_quota("90000") != 0 || thi_processors() != 1)
+        return 2;
+    if (set_quota("150000") != 0 || thi_processors() != (*without < 2 ? *without : 2))
+        return 3;
+    return 0;
+}
+
+Test(processors, the_quota_of_a_container_counts)
+{
+    unsigned without = affinity();
+    const int said = child_run(ask_with_quota, &without);
+    if (said == CANNOT)
+        cr_skip_test("no file systems can be mounted here");
+    cr_expect_eq(said, 0);
 }
 
 /* Where the caller is pinned says nothing of where others run. */

@@ -4,7 +4,7 @@
 
 #include <thrum/shared.h>
 
-#include "process/heap.h"
+#include "process/arena_heap.h"
 #include "support/expect.h"
 #include "support/victim.h"
 
@@ -50,8 +50,12 @@ Test(arena, a_config_that_makes_no_sense_is_refused)
 {
     thrum_shared_t *arena = NULL;
     thrum_shared_config_t config = THRUM_SHARED_CONFIG_INIT;
-    config.config_size = 0;
+    config.config_size = 1;
     EXPECT_CALL(EINVAL, thrum_shared_create(&arena, &config));
+    config.config_size = 0; /* the first version */
+    EXPECT_CALL(0, thrum_shared_create(&arena, &config));
+    thrum_shared_destroy(arena);
+    arena = NULL;
     config.config_size = sizeof config;
     config.max_size = 1;
     EXPECT_CALL(EINVAL, thrum_shared_create(&arena, &config));

@@ -438,9 +438,9 @@ static int many_at_once(void *arg, void **result)
 Test(communicate, a_hundred_coroutines_run_a_program_each)
 {
     char *data = noise(200000 + MANY);
-    const int before = count_fds();
+    const int before = count_descriptors();
     cr_expect_eq(in_loop(many_at_once, data), 0);
-    cr_expect_eq(count_fds(), before);
+    cr_expect_eq(count_descriptors(), before);
     cr_expect(!has_children());
     free(data);
 }

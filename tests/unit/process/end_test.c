@@ -261,7 +261,7 @@ Test(process_end, others_live_on_after_a_parent_that_is_killed)
 static int count_as_grandchild(void *arg, void **result)
 {
     (void)result;
-    family_tell(arg, (int)descriptors());
+    family_tell(arg, count_descriptors());
     return 0;
 }
 
@@ -269,7 +269,7 @@ static int count_as_daemon(void *arg, void **result)
 {
     (void)result;
     alarm(CHILD_SECONDS);
-    family_tell(arg, (int)descriptors());
+    family_tell(arg, count_descriptors());
     thrum_process_t *p = NULL;
     int err = thrum_process_spawn(&p, count_as_grandchild, arg, NULL);
     if (err == 0)
@@ -285,7 +285,7 @@ Test(process_end, what_ties_a_daemon_is_not_inherited)
     thrum_process_config_t config = THRUM_PROCESS_CONFIG_INIT;
     config.daemon = true;
     family_open(&family);
-    const int before = (int)descriptors();
+    const int before = count_descriptors();
     EXPECT_CALL(0, thrum_process_spawn(&p, count_as_daemon, &family, &config));
     cr_expect_eq(family_hear(&family), before + 1);
     cr_expect_eq(family_hear(&family), before);

@@ -6,7 +6,6 @@
  * end, and end by themselves if nobody does.
  */
 
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include <thrum/thrum.h>
 
 #include "support/expect.h"
+#include "support/left_behind.h"
 
 #define CHILD_SECONDS 30 /* much longer than it may take on a busy machine */
 
@@ -97,16 +97,6 @@ static inline int family_return(void *arg, void **result)
 {
     (void)result;
     return arg != NULL ? *(int *)arg : 0;
-}
-
-static inline unsigned descriptors(void)
-{
-    unsigned n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
 }
 
 /* Neither a running child nor a zombie. */

@@ -112,7 +112,7 @@ struct inherited {
     thrum_process_t *running;
     thrum_process_t *ended;
     thrum_process_t *unstarted;
-    unsigned before; /* descriptors */
+    int before; /* descriptors */
 };
 
 static int look_at_inherited(struct inherited *objects)
@@ -121,7 +121,7 @@ static int look_at_inherited(struct inherited *objects)
     int code = 0;
     int failed = 0;
     alarm(CHILD_SECONDS);
-    failed |= (descriptors() != objects->before) << 0;
+    failed |= (count_descriptors() != objects->before) << 0;
     failed |= thrum_process_alive(p) << 1;
     failed |= (thrum_process_join(p, NULL) != EPERM) << 2;
     failed |= (thrum_process_exit_code(p, NULL) != EPERM) << 3;
@@ -150,7 +150,7 @@ Test(process_host, a_forked_child_has_objects_that_say_so)
     EXPECT_CALL(0, thrum_process_spawn(&objects.ended, family_return, &seven, NULL));
     EXPECT_CALL(0, thrum_process_join(objects.ended, NULL));
     EXPECT_CALL(0, thrum_process_create(&objects.unstarted, family_return, &seven, NULL));
-    objects.before = descriptors();
+    objects.before = count_descriptors();
     EXPECT_CALL(0, thrum_process_spawn(&objects.running, family_child, &family, &config));
 
     const pid_t pid = fork();

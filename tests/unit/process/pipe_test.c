@@ -99,7 +99,7 @@ static void carry_all_sizes(void)
     char *data = noise(10 << 20);
     char *buf = malloc(10 << 20);
     struct couple c = couple();
-    const int before = count_fds();
+    const int before = count_descriptors();
     cr_assert_not_null(buf);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         size_t size = 0;
@@ -112,7 +112,7 @@ static void carry_all_sizes(void)
         EXPECT_CALL(0, thrum_pipe_recv(c.b, buf, sizes[i], &size));
         cr_expect(size == sizes[i] && memcmp(buf, data, size) == 0, "%zu", sizes[i]);
     }
-    cr_expect_eq(count_fds(), before);
+    cr_expect_eq(count_descriptors(), before);
     part(c);
     free(buf);
     free(data);
@@ -155,7 +155,7 @@ static void pass_descriptors(void)
     int got[4] = {-1, -1, -1, -1};
     size_t n = 4;
     settle();
-    const int before = count_fds();
+    const int before = count_descriptors();
     struct ends e = pipe_pair();
     EXPECT_CALL(0, thrum_pipe_send_fds(c.a, "two", 3, e.fd, 2, PATIENCE));
     close_ends(e);
@@ -169,7 +169,7 @@ static void pass_descriptors(void)
     cr_expect(write(got[1], "x", 1) == 1 && read(got[0], text, 1) == 1 && text[0] == 'x');
     close(got[0]);
     close(got[1]);
-    cr_expect_eq(count_fds(), before);
+    cr_expect_eq(count_descriptors(), before);
     part(c);
 }
 
@@ -191,7 +191,7 @@ Test(pipe, carries_many_descriptors_and_large_messages_at_once)
     cr_assert_not_null(buf);
     for (int i = 0; i < THRUM_PIPE_FDS_MAX; i++)
         sent[i] = 1;
-    const int before = count_fds();
+    const int before = count_descriptors();
     EXPECT_CALL(0, thrum_pipe_send_fds(c.a, data, size, sent, n, PATIENCE));
     EXPECT_CALL(0, thrum_pipe_recv_fds(c.b, buf, size, &received, got, &n, PATIENCE));
     cr_expect(n == THRUM_PIPE_FDS_MAX && received == size && memcmp(buf, data, size) == 0);
@@ -207,7 +207,7 @@ Test(pipe, carries_many_descriptors_and_large_messages_at_once)
     EXPECT_CALL(0, thrum_pipe_send_fds(c.a, "none", 4, NULL, 0, PATIENCE));
     EXPECT_CALL(0, thrum_pipe_recv_fds(c.b, buf, size, &received, NULL, &n, PATIENCE));
     cr_expect_eq(received, 4u);
-    cr_expect_eq(count_fds(), before);
+    cr_expect_eq(count_descriptors(), before);
     part(c);
     free(buf);
     free(data);
@@ -627,7 +627,7 @@ Test(pipe, what_is_no_message_is_refused_and_the_next_one_comes)
     const int files[] = {e.fd[0], memory_file(100, F_SEAL_SEAL), memory_file(99, ALL_SEALS),
                          memory_file(101, ALL_SEALS),
                          memory_file(100, F_SEAL_SEAL | F_SEAL_SHRINK)};
-    const int before = count_fds();
+    const int before = count_descriptors();
     for (int i = 0; i < 16; i++) {
         struct packet bad = good;
         size_t size = 24;
@@ -654,7 +654,7 @@ Test(pipe, what_is_no_message_is_refused_and_the_next_one_comes)
         EXPECT_CALL(0, thrum_pipe_send(c.a, "good", 4));
         EXPECT_CALL(EBADMSG, thrum_pipe_recv_until(c.b, text, sizeof text, &length, PATIENCE));
         EXPECT_RECEIVED(c.b, "good");
-        cr_expect_eq(count_fds(), before, "%d", i);
+        cr_expect_eq(count_descriptors(), before, "%d", i);
     }
     /* Descriptors that were announced and are not there; and those that were not announced. */
     struct packet odd = good;
@@ -667,7 +667,7 @@ Test(pipe, what_is_no_message_is_refused_and_the_next_one_comes)
     n = 5;
     EXPECT_CALL(0, thrum_pipe_recv_fds(c.b, text, sizeof text, &length, got, &n, PATIENCE));
     cr_expect(n == 0 && length == 8);
-    cr_expect_eq(count_fds(), before);
+    cr_expect_eq(count_descriptors(), before);
     for (int i = 1; i < 5; i++)
         close(files[i]);
     close_ends(e);
@@ -686,20 +686,20 @@ Test(pipe, a_size_without_so_many_bytes_is_refused)
     const int fd = thrum_pipe_fd(c.a);
     const int files[] = {memory_file(99, ALL_SEALS), memory_file(992, F_SEAL_SEAL),
                          memory_file(992, ALL_SEALS)};
-    const int before = count_fds();
+    const int before = count_descriptors();
     for (int i = 0; i < 9; i++) { /* without a file, with a short one, with one that may change */
         packet.size = sizes[i % 3];
         send_packet(fd, &packet, 24, &files[i / 6], i >= 3);
         EXPECT_CALL(0, thrum_pipe_send(c.a, "good", 4));
         EXPECT_CALL(EBADMSG, thrum_pipe_recv_until(c.b, text, sizeof text, &length, PATIENCE));
         EXPECT_RECEIVED(c.b, "good");
-        cr_expect_eq(count_fds(), before, "%d", i);
+        cr_expect_eq(count_descriptors(), before, "%d", i);
     }
     send_packet(fd, &packet, 24, &files[2], 1); /* one that has them */
     for (int i = 0; i < 2; i++)
         EXPECT_CALL(EMSGSIZE, thrum_pipe_recv_until(c.b, text, sizeof text, &length, PATIENCE));
     cr_expect_eq(length, 1000u);
-    cr_expect_eq(count_fds(), before);
+    cr_expect_eq(count_descriptors(), before);
     for (int i = 0; i < 3; i++)
         close(files[i]);
     part(c);
@@ -739,7 +739,7 @@ Test(pipe, survives_noise)
     struct packet packet;
     char text[128];
     uint32_t state = 7;
-    const int before = count_fds();
+    const int before = count_descriptors();
     for (int i = 0; i < 20000; i++) {
         const int error = 2;
         size_t length = 0;
@@ -771,6 +771,6 @@ Test(pipe, survives_noise)
         }
         EXPECT_CALL(EAGAIN, thrum_pipe_tryrecv(c.b, text, sizeof text, &length));
     }
-    cr_expect_eq(count_fds(), before);
+    cr_expect_eq(count_descriptors(), before);
     part(c);
 }

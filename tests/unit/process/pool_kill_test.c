@@ -1,6 +1,7 @@
 #include <sys/prctl.h>
 
 #include "process/pools.h"
+#include "support/left_behind.h"
 
 /* Tasks of a process pool that are cancelled, killed, or late; workers that are replaced. */
 TestSuite(process_pool_kill, .timeout = 120);
@@ -189,14 +190,6 @@ Test(process_pool_kill, what_a_task_leaves_behind_ends_with_its_worker)
 
 /* --- workers that are replaced ---------------------------------------------------------------------- */
 
-static int open_descriptors(void)
-{
-    int n = 0;
-    for (int fd = 0; fd < 200; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
 Test(process_pool_kill, a_worker_for_each_task)
 {
     enum { N = 1000 };
@@ -213,9 +206,9 @@ Test(process_pool_kill, a_worker_for_each_task)
         EXPECT_CALL(0, status_of(f[i], &pid));
         cr_expect_neq((intptr_t)pid, last);
         last = (intptr_t)pid;
-        before = i == 100 ? open_descriptors() : before;
+        before = i == 100 ? count_descriptors() : before;
     }
-    cr_expect_leq(open_descriptors(), before + 2);
+    cr_expect_leq(count_descriptors(), before + 2);
     cr_expect_geq(stats_of(pool).restarted, (uint64_t)N - 3);
     thrum_executor_destroy(pool);
 }

@@ -5,7 +5,6 @@
  * Running small programs, and counting what a test may not leave behind.
  */
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include <thrum/thrum.h>
 
 #include "coroutine/sockets.h"
+#include "support/left_behind.h"
 
 #define PATIENCE thrum_after(THRUM_S(20))
 
@@ -55,33 +55,6 @@ static inline thrum_output_t heard(const char *command, const thrum_subprocess_c
         cr_expect_eq(heard_output.code, 0);                                                        \
         thrum_output_free(&heard_output);                                                          \
     } while (0)
-
-static inline int count_entries(const char *folder)
-{
-    int n = 0;
-    DIR *dir = opendir(folder);
-    if (dir == NULL)
-        abort();
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
-
-static inline int count_fds(void)
-{
-    return count_entries("/proc/self/fd");
-}
-
-/* None of them running, none ended and not waited for. */
-static inline bool has_children(void)
-{
-    siginfo_t info;
-    const int saved = errno;
-    const bool some = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
-    errno = saved;
-    return some;
-}
 
 /* What the library opens for a wait stays open. */
 static inline void settle(void)

@@ -84,11 +84,11 @@ static int start_a_daemon(void *arg, void **result)
     return tell_and_stay(arg, result);
 }
 
-static int count_descriptors(void *arg, void **result)
+static int tell_descriptors(void *arg, void **result)
 {
     (void)arg;
     (void)result;
-    return (int)descriptors();
+    return count_descriptors();
 }
 
 static int only_here(void *arg, void **result)
@@ -108,7 +108,7 @@ __attribute__((constructor)) static void first_in_main(int argc, char **argv)
         thrum_process_register("crash", crash) != 0 ||
         thrum_process_register("tell_and_stay", tell_and_stay) != 0 ||
         thrum_process_register("start_a_daemon", start_a_daemon) != 0 ||
-        thrum_process_register("count_descriptors", count_descriptors) != 0)
+        thrum_process_register("tell_descriptors", tell_descriptors) != 0)
         abort();
     thrum_process_begin(argc, argv);
     if (argc > 1 && strncmp(argv[1], "--thrum-process=", 16) == 0)
@@ -140,11 +140,11 @@ Test(process_spawn, runs_a_function_with_bytes)
     const struct order order = {.what = 33, .text = "text"};
     thrum_process_config_t config = spawn_config(&order, sizeof order);
     config.name = "the name of a process";
-    const unsigned before = descriptors();
+    const int before = count_descriptors();
     cr_expect_eq(run(carry_out, &config), 33);
     config.daemon = true;
     cr_expect_eq(run(carry_out, &config), 33);
-    cr_expect_leq(descriptors(), before + 1); /* a thread that waited keeps one */
+    cr_expect_leq(count_descriptors(), before + 1); /* a thread that waited keeps one */
     cr_expect(has_no_child());
 }
 
@@ -173,9 +173,9 @@ Test(process_spawn, takes_much)
 Test(process_spawn, has_no_descriptor_but_those_that_the_program_leaves_open)
 {
     const thrum_process_config_t config = spawn_config(NULL, 0);
-    const int few = run(count_descriptors, &config);
+    const int few = run(tell_descriptors, &config);
     const int open = dup(0);
-    cr_expect_eq(run(count_descriptors, &config), few + 1);
+    cr_expect_eq(run(tell_descriptors, &config), few + 1);
     close(open);
 }
 

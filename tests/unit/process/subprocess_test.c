@@ -202,10 +202,10 @@ static void fail_to_spawn(int expected, const char *program,
 {
     const char *const argv[] = {program, NULL};
     thrum_subprocess_t *p = NULL;
-    const int before = count_fds();
+    const int before = count_descriptors();
     EXPECT_CALL(expected, thrum_subprocess_spawn(&p, argv, config));
     cr_expect_null(p);
-    cr_expect_eq(count_fds(), before, "%s: descriptors are left open", program);
+    cr_expect_eq(count_descriptors(), before, "%s: descriptors are left open", program);
     cr_expect(!has_children(), "%s: a process is left", program);
 }
 
@@ -720,7 +720,7 @@ Test(subprocess, released_it_runs_on_and_is_no_zombie_for_long)
     config.in = (thrum_stream_t){THRUM_STREAM_DESCRIPTOR, e.fd[0]};
     config.out.kind = THRUM_STREAM_NULL;
     settle();
-    const int before = count_fds();
+    const int before = count_descriptors();
     thrum_subprocess_t *p = shell("read x", &config);
     const pid_t pid = thrum_subprocess_pid(p);
     cr_expect_eq(thrum_subprocess_retain(p), p);
@@ -735,32 +735,32 @@ Test(subprocess, released_it_runs_on_and_is_no_zombie_for_long)
     EXPECT_CALL(0, thrum_subprocess_wait(p, NULL));
     thrum_subprocess_release(p);
     cr_expect(!has_children());
-    cr_expect_eq(count_fds(), before);
+    cr_expect_eq(count_descriptors(), before);
     close_ends(e);
 }
 
 Test(subprocess, nobody_needs_to_have_it)
 {
-    const int before = count_fds();
+    const int before = count_descriptors();
     for (int i = 0; i < 20; i++)
         EXPECT_CALL(0, thrum_subprocess_spawn(NULL, true_argv, NULL));
     while (has_children())
         EXPECT_CALL(ENOENT, thrum_subprocess_spawn(NULL, (const char *const[]){"/no", NULL}, NULL));
-    cr_expect_eq(count_fds(), before);
+    cr_expect_eq(count_descriptors(), before);
 }
 
 Test(subprocess, two_thousand_of_them_leave_no_descriptor)
 {
     thrum_subprocess_config_t config = piped();
     settle();
-    const int before = count_fds();
+    const int before = count_descriptors();
     for (int i = 0; i < 2000; i++) {
         thrum_output_t output;
         EXPECT_CALL(0, thrum_subprocess_run(true_argv, &config, "x", 1, 10, PATIENCE, &output));
         cr_expect_eq(output.code, 0);
         thrum_output_free(&output);
     }
-    cr_expect_eq(count_fds(), before);
+    cr_expect_eq(count_descriptors(), before);
     cr_expect(!has_children());
 }
 

@@ -82,6 +82,16 @@ static inline void world_end(struct world *w)
     thrum_queue_destroy(w->sink);
 }
 
+static inline void for_each_order(void (*fn)(struct world *w))
+{
+    for (int order = THRUM_FIFO; order <= THRUM_PRIORITY; order++) {
+        struct world w;
+        world_begin(&w, (thrum_order_t)order);
+        fn(&w);
+        world_end(&w);
+    }
+}
+
 #define NOTHING_CHOSEN SIZE_MAX
 
 struct selector {

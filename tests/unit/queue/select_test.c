@@ -3,16 +3,6 @@
 /* Select of what is ready, or not: nobody waits here but for a deadline. */
 TestSuite(select, .timeout = 60);
 
-static void for_each_order(void (*fn)(struct world *w))
-{
-    for (int order = THRUM_FIFO; order <= THRUM_PRIORITY; order++) {
-        struct world w;
-        world_begin(&w, (thrum_order_t)order);
-        fn(&w);
-        world_end(&w);
-    }
-}
-
 static void does_what_is_ready(struct world *w)
 {
     for (size_t which = 0; which < CASES * 3; which++) {

@@ -3,16 +3,6 @@
 /* Select that waits: for whatever comes first, beside others who want the same. */
 TestSuite(select_wait, .timeout = 60);
 
-static void for_each_order(void (*fn)(struct world *w))
-{
-    for (int order = THRUM_FIFO; order <= THRUM_PRIORITY; order++) {
-        struct world w;
-        world_begin(&w, (thrum_order_t)order);
-        fn(&w);
-        world_end(&w);
-    }
-}
-
 static void waits_for_each(struct world *w)
 {
     for (size_t which = 0; which < CASES * 10; which++) {

@@ -11,7 +11,7 @@
 #include <criterion/criterion.h>
 #include <thrum/thrum.h>
 
-#include "strand/strand.h"
+#include "strand/reports.h"
 
 TestSuite(check, .timeout = 30);
 
@@ -22,41 +22,6 @@ TestSuite(check, .timeout = 30);
     } while (0)
 
 /* --- helpers ------------------------------------------------------------------------------------ */
-
-struct looking {
-    const void *object;
-    unsigned found;
-};
-
-static void look(thi_strand_t *strand, void *arg)
-{
-    struct looking *l = arg;
-    const bool asleep = thi_load_relaxed(&strand->site) != NULL;
-    l->found += asleep && thi_load_relaxed(&strand->object) == l->object;
-}
-
-static unsigned count_asleep(const void *object)
-{
-    struct looking l = {object, 0};
-    thi_strand_each(look, &l);
-    return l.found;
-}
-
-/* Waits until n strands have gone to sleep on the object. */
-static void await_asleep(const void *object, unsigned n)
-{
-    do
-        sched_yield();
-    while (count_asleep(object) != n);
-}
-
-static unsigned count_of(const char *text, const char *part)
-{
-    unsigned n = 0;
-    for (const char *at = strstr(text, part); at != NULL; at = strstr(at + 1, part))
-        n++;
-    return n;
-}
 
 static char *written(void (*write)(FILE *))
 {

@@ -7,42 +7,11 @@
 #include <criterion/criterion.h>
 #include <thrum/thrum.h>
 
-#include "strand/strand.h"
+#include "strand/reports.h"
 
 TestSuite(diagnosis, .timeout = 20);
 
 /* --- helpers ------------------------------------------------------------------------------------ */
-
-struct looking {
-    const void *object;
-    unsigned found;
-};
-
-static void look(thi_strand_t *strand, void *arg)
-{
-    struct looking *l = arg;
-    const bool asleep = thi_load_relaxed(&strand->site) != NULL;
-    l->found += asleep && thi_load_relaxed(&strand->object) == l->object;
-}
-
-/* Waits until n strands have gone to sleep on the object. */
-static void await_asleep(const void *object, unsigned n)
-{
-    struct looking l = {object, 0};
-    do {
-        sched_yield();
-        l.found = 0;
-        thi_strand_each(look, &l);
-    } while (l.found != n);
-}
-
-__attribute__((noinline)) static unsigned count_of(const char *text, const char *part)
-{
-    unsigned n = 0;
-    for (const char *at = strstr(text, part); at != NULL; at = strstr(at + 1, part))
-        n++;
-    return n;
-}
 
 static char *dump(void)
 {
@@ -691,9 +660,9 @@ Test(diagnosis, a_strand_that_does_not_sleep_yet_is_in_no_circle)
 
 Test(diagnosis, every_error_of_the_library_has_a_meaning)
 {
-    const int errors[] = {EINVAL,    ENOMEM,     EBUSY,  EAGAIN,  ETIMEDOUT,
-                          ECANCELED, ESHUTDOWN,  EPIPE,  EPERM,   EDEADLK,
-                          EOVERFLOW, EOWNERDEAD, ECHILD, ENODATA, ENOTSUP};
+    const int errors[] = {EINVAL,    ENOMEM,  EBUSY,   EAGAIN,  ETIMEDOUT, ECANCELED,
+                          ESHUTDOWN, EPIPE,   EPERM,   EDEADLK, EOVERFLOW, EOWNERDEAD,
+                          ECHILD,    ENODATA, ENOTSUP, ENOSYS};
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
         const char *meaning = thrum_strerror(errors[i]);
         cr_assert(meaning != NULL && meaning[0] != '\0');

@@ -129,7 +129,6 @@ Test(rwlock, null_is_refused_by_downgrade)
 /* --- limits: put into the word by hand ----------------------------------------------------------- */
 
 #define WAITING_ONE (UINT64_C(1) << 22)
-#define WRITER_BIT (UINT64_C(1) << 44)
 
 Test(rwlock, more_readers_than_it_can_count_are_refused)
 {

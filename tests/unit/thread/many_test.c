@@ -1,4 +1,3 @@
-#include <dirent.h>
 #include <sched.h>
 
 #include <criterion/criterion.h>
@@ -7,6 +6,7 @@
 
 #include "support/counted.h"
 #include "support/expect.h"
+#include "support/left_behind.h"
 
 #define LONG_NAME "a name that is longer than the system keeps"
 
@@ -16,22 +16,12 @@ static int hand_back(void *arg, void **result)
     return 0;
 }
 
-static size_t tasks(void)
-{
-    size_t count = 0;
-    DIR *dir = opendir("/proc/self/task");
-    while (dir != NULL && readdir(dir) != NULL)
-        count++;
-    closedir(dir);
-    return count;
-}
-
 Test(many, threads_leave_nothing_behind, .timeout = 60)
 {
     thrum_thread_config_t config = THRUM_THREAD_CONFIG_INIT;
     config.name = LONG_NAME;
     count_memory();
-    const size_t tasks_before = tasks();
+    const int threads_before = count_threads();
     for (int i = 0; i < 10000; i++) {
         thrum_thread_t *t = NULL;
         cr_assert_eq(thrum_thread_create(&t, hand_back, NULL, &config), 0);
@@ -40,7 +30,7 @@ Test(many, threads_leave_nothing_behind, .timeout = 60)
         thrum_thread_release(t);
     }
     cr_expect_eq(thi_load_relaxed(&bytes_in_use), 0u);
-    while (tasks() != tasks_before)
+    while (count_threads() != threads_before)
         sched_yield();
     cr_expect_leq(thi_strand_slots(), 8u);
 }

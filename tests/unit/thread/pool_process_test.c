@@ -1,6 +1,5 @@
-#include <dirent.h>
-
 #include "support/child.h"
+#include "support/left_behind.h"
 #include "task/work.h"
 
 /* Pools when the process ends, and when it forks. */
@@ -76,21 +75,11 @@ struct forked {
     uint32_t ran;
 };
 
-static size_t threads(void)
-{
-    size_t count = 0;
-    DIR *dir = opendir("/proc/self/task");
-    while (dir != NULL && readdir(dir) != NULL)
-        count++;
-    closedir(dir);
-    return count;
-}
-
 /* The workers of a pool end a moment after it. A child may allocate, so nobody may be on his way in or out
  * of the system when it is forked (see child.h). */
-static void await_threads(size_t n)
+static void await_threads(int n)
 {
-    while (threads() != n)
+    while (count_threads() != n)
         sched_yield();
 }
 
@@ -137,7 +126,7 @@ static int use_copy(void *arg)
 
 Test(pool_process, a_child_has_no_workers)
 {
-    const size_t before = threads();
+    const int before = count_threads();
     for (EACH_POLICY(policy)) {
         struct gate gate = GATE_INIT;
         struct forked w = {.pool = pool_of(1, policy)};
@@ -181,7 +170,7 @@ static int fork_in_task(void *arg, void **result)
 
 Test(pool_process, a_task_may_fork)
 {
-    const size_t before = threads();
+    const int before = count_threads();
     for (EACH_POLICY(policy)) {
         struct gate gate = GATE_INIT;
         struct forked w = {.pool = pool_of(2, policy), .maker = thi_self()};

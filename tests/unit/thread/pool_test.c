@@ -7,21 +7,22 @@
 /* Thread pools: what they are made like, in which order they work, and how much they accept. */
 TestSuite(pool, .timeout = 60);
 
-#define CONFIG(...)                                                                                \
-    (&(thrum_thread_pool_config_t){.config_size = sizeof(thrum_thread_pool_config_t), __VA_ARGS__})
+#define CONFIG(...) (&(thrum_thread_pool_config_t){__VA_ARGS__})
 
 /* --- making ------------------------------------------------------------------------------------------ */
 
 Test(pool, invalid_configurations_are_refused)
 {
-    static const thrum_thread_pool_config_t sizeless = {.workers = 1};
     thrum_executor_t *pool = NULL;
     EXPECT_CALL(EINVAL, thrum_thread_pool_create(NULL, NULL));
-    EXPECT_CALL(EINVAL, thrum_thread_pool_create(&pool, &sizeless));
+    EXPECT_CALL(EINVAL, thrum_thread_pool_create(&pool, CONFIG(.config_size = 1)));
     EXPECT_CALL(EINVAL, thrum_thread_pool_create(&pool, CONFIG(.policy = (thrum_policy_t)4)));
     EXPECT_CALL(EINVAL, thrum_thread_pool_create(&pool, CONFIG(.full = (thrum_full_t)3)));
     EXPECT_CALL(EINVAL, thrum_thread_pool_create(&pool, CONFIG(.workers = SIZE_MAX)));
     cr_expect_null(pool);
+    static const thrum_thread_pool_config_t first_version = {.workers = 1};
+    EXPECT_CALL(0, thrum_thread_pool_create(&pool, &first_version));
+    thrum_executor_destroy(pool);
 }
 
 Test(pool, invalid_calls_are_refused)
@@ -333,4 +334,19 @@ Test(pool, statistics_add_up)
         cr_expect(s.completed == 4 && s.failed == 2 && s.cancelled == 1 && s.restarted == 0);
         thrum_executor_destroy(pool);
     }
+}
+
+Test(pool, one_that_is_full_holds_up_no_other)
+{
+    struct gate gate = GATE_INIT;
+    thrum_executor_t *busy = pool_of(1, THRUM_POLICY_FIFO);
+    thrum_executor_t *other = pool_of(1, THRUM_POLICY_FIFO);
+    keep_busy(busy, &gate);
+    thrum_future_t *behind = submitted(busy, hand_back, NULL);
+    expect_result(submitted(other, hand_back, NULL), 0);
+    thrum_executor_destroy(other);
+    cr_expect(!thrum_future_done(behind));
+    thrum_event_set(&gate.opened);
+    expect_result(behind, 0);
+    thrum_executor_destroy(busy);
 }

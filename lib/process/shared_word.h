@@ -1,5 +1,5 @@
-#ifndef THI_WORD_H
-#define THI_WORD_H
+#ifndef THI_SHARED_WORD_H
+#define THI_SHARED_WORD_H
 
 /*
  * Words in shared memory that count, and that strands of any process sleep on until they change.
@@ -44,4 +44,4 @@ bool thi_word_add_and_wake(uint64_t *word, uint32_t add);
  * ECANCELED, ENOMEM. Spins first. */
 int thi_word_sleep(uint64_t *word, uint64_t seen, const thi_site_t *site, thrum_time_t deadline);
 
-#endif /* THI_WORD_H */
+#endif /* THI_SHARED_WORD_H */

@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "process/heap.h"
+#include "process/arena_heap.h"
 
 #define USED UINT64_C(1)
 #define SPLIT_LOG 3u /* a bin of a power of two is split in eight */

@@ -12,7 +12,7 @@
  */
 #include <string.h>
 
-#include "process/heap.h"
+#include "process/arena_heap.h"
 
 typedef struct search {
     const thi_heap_t *mine;

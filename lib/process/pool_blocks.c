@@ -2,7 +2,7 @@
  * The blocks. A block belongs to its class for good: what was large once may be large again. Memory of those that
  * are not in use is kept up to KEEP, and given back to the system beyond.
  */
-#include "process/blocks.h"
+#include "process/pool_blocks.h"
 
 #define SPACE_MOST (UINT64_C(1) << 36)
 #define SPACE_LEAST (UINT64_C(1) << 26)

@@ -1,5 +1,5 @@
-#ifndef THI_BLOCKS_H
-#define THI_BLOCKS_H
+#ifndef THI_POOL_BLOCKS_H
+#define THI_POOL_BLOCKS_H
 
 /*
  * Blocks of memory that all processes of a pool see at the same address, for what is too large for the rings. Only
@@ -51,4 +51,4 @@ void thi_blocks_end(thi_blocks_t *blocks);
 thi_bulk_t *thi_blocks_take(thi_blocks_t *blocks, size_t size);
 void thi_blocks_give(thi_blocks_t *blocks, thi_bulk_t *bulk); /* NULL: nothing */
 
-#endif /* THI_BLOCKS_H */
+#endif /* THI_POOL_BLOCKS_H */

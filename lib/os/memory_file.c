@@ -1,7 +1,7 @@
 /*
  * Files in memory: made, filled once and sealed, so that whoever is handed one can trust it to stay as it is.
  */
-#include "os/file.h"
+#include "os/memory_file.h"
 
 #if defined(__linux__)
 #include <fcntl.h>

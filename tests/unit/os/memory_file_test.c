@@ -10,10 +10,10 @@
 
 #include <criterion/criterion.h>
 
-#include "os/file.h"
+#include "os/memory_file.h"
 #include "support/child.h"
 
-TestSuite(file, .timeout = 40);
+TestSuite(memory_file, .timeout = 40);
 
 static struct iovec part(const char *text)
 {
@@ -28,7 +28,7 @@ static int made(void)
     return fd;
 }
 
-Test(file, is_filled_once_and_stays_as_it_is)
+Test(memory_file, is_filled_once_and_stays_as_it_is)
 {
     const struct iovec parts[] = {part("ab"), part(""), part("cde")};
     char text[6] = "";
@@ -51,7 +51,7 @@ Test(file, is_filled_once_and_stays_as_it_is)
 }
 
 /* A system may not let there be any others. */
-Test(file, is_never_executed)
+Test(memory_file, is_never_executed)
 {
     struct stat status;
     const int fd = made();
@@ -67,7 +67,7 @@ Test(file, is_never_executed)
     close(fd);
 }
 
-Test(file, others_are_none)
+Test(memory_file, others_are_none)
 {
     uint64_t size = 0;
     int ends[2];
@@ -96,7 +96,7 @@ static int fill_beyond_the_limit(void *arg)
     return thi_memory_fill(fd, (struct iovec[]){{much, 4096}}, 1);
 }
 
-Test(file, a_limit_is_an_error_and_no_death)
+Test(memory_file, a_limit_is_an_error_and_no_death)
 {
     int fd = made();
     cr_expect_eq(child_run(fill_beyond_the_limit, &fd), 0);

@@ -1,5 +1,5 @@
-#ifndef THI_DESK_H
-#define THI_DESK_H
+#ifndef THI_POOL_DESK_H
+#define THI_POOL_DESK_H
 
 /*
  * What the parent and one worker process have in common: the worker's desk, in shared memory, with a ring of
@@ -142,4 +142,4 @@ static inline bool thi_claim(uint32_t *claim, uint32_t from, uint32_t to)
     return thi_cas_acq_rel(claim, &from, to);
 }
 
-#endif /* THI_DESK_H */
+#endif /* THI_POOL_DESK_H */

@@ -1,5 +1,5 @@
-#ifndef THI_HEAP_H
-#define THI_HEAP_H
+#ifndef THI_ARENA_HEAP_H
+#define THI_ARENA_HEAP_H
 
 /*
  * The heap in a segment: blocks one after the other, from THI_HEAP_FIRST to `end`.
@@ -44,13 +44,13 @@ typedef struct thi_heap {
     uint64_t slot;
 
     /* Who makes one with a name holds `claim` from before anybody can find it until it is READY or WITHDRAWN,
-     * and is told from others by when, and by which thread (named.c). */
+     * and is told from others by when, and by which thread (arena_by_name.c). */
     uint32_t state;
     uint32_t claimant;
     int64_t claimed_at;
     thi_guard_t claim;
 
-    uint64_t names; /* slot of the first, and of one that is being made (names.c) */
+    uint64_t names; /* slot of the first, and of one that is being made (arena_names.c) */
     uint64_t name_in_hand;
     char name[64];
 
@@ -108,4 +108,4 @@ static inline thi_piece_t *thi_piece_of(const thi_heap_t *heap, uint64_t memory)
     return thi_shared_at(heap, memory - THI_HEAP_HEAD);
 }
 
-#endif /* THI_HEAP_H */
+#endif /* THI_ARENA_HEAP_H */

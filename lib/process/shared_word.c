@@ -1,4 +1,4 @@
-#include "process/word.h"
+#include "process/shared_word.h"
 
 #include "process/process.h"
 

@@ -6,7 +6,7 @@
  *   answers         it stores `news`, fence, looks at `listening`; who is about to sleep in the parent changes
  *                   `listening`, fence, looks at `news`.
  */
-#include "process/desk.h"
+#include "process/pool_desk.h"
 
 void thi_hall_ring(thi_hall_t *hall)
 {

@@ -1,8 +1,8 @@
-#ifndef THI_OS_FILE_H
-#define THI_OS_FILE_H
+#ifndef THI_OS_MEMORY_FILE_H
+#define THI_OS_MEMORY_FILE_H
 
 /*
- * What segment.c, packet.c and process_exec.c share: files in memory, which no file system knows of. `errno` is
+ * What segment.c, packet.c and process_spawn.c share: files in memory, which no file system knows of. `errno` is
  * the caller's to keep.
  */
 
@@ -26,4 +26,4 @@ bool thi_memory_is_filled(int fd, uint64_t *size);
 /* The bytes from `at` on. 0; EBADMSG: there are fewer; an error of read. */
 int thi_memory_read(int fd, void *data, size_t size, size_t at);
 
-#endif /* THI_OS_FILE_H */
+#endif /* THI_OS_MEMORY_FILE_H */

@@ -10,7 +10,7 @@
 
 #include <thrum/shared.h>
 
-#include "process/heap.h"
+#include "process/arena_heap.h"
 
 typedef struct entry {
     uint64_t next;

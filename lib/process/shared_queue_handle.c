@@ -69,7 +69,7 @@ static int make_handle(thrum_shared_queue_t **out, thrum_shared_t *arena, thi_qu
 
 static int check(const thrum_shared_queue_config_t *config)
 {
-    if (config->config_size != 0 && config->config_size != sizeof *config)
+    if (!THI_IS_CONFIG(config))
         return EINVAL;
     if (config->capacity == 0)
         return EINVAL;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "os/file.h"
+#include "os/memory_file.h"
 #include "os/process.h"
 
 #if defined(__linux__)
