@@ -123,6 +123,7 @@ Test(process_pool_kill, of_a_map_only_the_late_call_is_ended)
 
 struct tree {
     int32_t pid[4];
+    uint32_t taken;
     uint32_t count;
 };
 
@@ -137,7 +138,8 @@ static void grandchild(struct tree *tree, bool own_session)
     const pid_t deeper = fork(); /* an orphan's child, once its parent has left */
     if (deeper != 0 && own_session)
         _exit(0);
-    tree->pid[thi_fetch_add_acq_rel(&tree->count, 1u) % 4] = (int32_t)getpid();
+    tree->pid[thi_fetch_add_relaxed(&tree->taken, 1u) % 4] = (int32_t)getpid();
+    thi_fetch_add_acq_rel(&tree->count, 1u); /* who counts it finds the number */
     for (;;)
         pause();
 }

@@ -97,11 +97,14 @@ struct call {
     struct caller caller;
 };
 
-/* In turn: who was through first has the lowest place. */
+/* In turn: who was through first has the lowest place, which is there before it is counted. Two at a time would have
+ * the same. */
 static inline int call_is_through(struct call *c, int err)
 {
-    if (c->next != NULL)
-        c->place = thi_fetch_add_relaxed(c->next, 1u);
+    if (c->next != NULL) {
+        c->place = thi_load_relaxed(c->next);
+        thi_fetch_add_acq_rel(c->next, 1u);
+    }
     return err;
 }
 
