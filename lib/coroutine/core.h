@@ -297,9 +297,10 @@ void thi_port_close(thi_port_t *port);
 bool thi_port_post(thi_port_t *port, thrum_coro_t *co);
 bool thi_port_is_open(const thi_port_t *port);
 
-/* Before the loop is destroyed, and for who has counted one as coming. */
+/* Before the loop is destroyed: nobody new is let in. As a visitor: counts one as coming to the loop, which then waits
+ * for it; false: it is shut, and that is not counted. */
 void thi_port_shut(thi_port_t *port);
-bool thi_port_is_shut(thi_port_t *port);
+bool thi_port_announce(thi_port_t *port, uint32_t *coming);
 
 void thi_port_stop(thi_port_t *port);
 

@@ -230,24 +230,13 @@ void thi_loop_admit(thrum_loop_t *loop, thrum_coro_t *co)
     thi_line_admit(loop, co);
 }
 
-/* Counted while the port is open to it; whoever ends the loop may have seen the count, and sleep. */
-static bool announce(thrum_loop_t *loop, thi_port_t *port)
-{
-    thi_fetch_add_acq_rel(&loop->coming, 1u);
-    if (THI_LIKELY(!thi_port_is_shut(port)))
-        return true;
-    thi_fetch_sub_acq_rel(&loop->coming, 1u);
-    thi_port_stop(port);
-    return false;
-}
-
 /* To the loop's thread. A waker that is late by the record's last life may have it in hand: then it is that
  * one's to leave it where it belongs, and the loop, which counts it, does not end before. It may have begun and
  * ended when this looks at it next; the visit keeps the loop. False: the loop is gone. */
 static bool send(thrum_loop_t *loop, thrum_coro_t *co)
 {
     thi_port_t *port = loop->port;
-    const bool open = thi_port_visit(port) && announce(loop, port);
+    const bool open = thi_port_visit(port) && thi_port_announce(port, &loop->coming);
     if (open) {
         thi_store_relaxed(&co->stage, NULL);
         /* R1: release; pairs with A1 of admits: all of it is there. */

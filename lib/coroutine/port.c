@@ -82,12 +82,6 @@ void thi_port_shut(thi_port_t *port)
     thi_fence_full(); /* I4 */
 }
 
-bool thi_port_is_shut(thi_port_t *port)
-{
-    thi_fence_full(); /* I4 */
-    return thi_load_seq_cst(&port->shut) != 0;
-}
-
 bool thi_port_is_open(const thi_port_t *port)
 {
     return thi_load_seq_cst(&port->open) != 0;
@@ -153,6 +147,23 @@ void thi_port_stop(thi_port_t *port)
         wake(port);
     }
     thi_port_visited(port);
+}
+
+static bool is_shut(const thi_port_t *port)
+{
+    thi_fence_full(); /* I4 */
+    return thi_load_seq_cst(&port->shut) != 0;
+}
+
+bool thi_port_announce(thi_port_t *port, uint32_t *coming)
+{
+    const bool early = THI_PLANT("port-looks-early") && is_shut(port);
+    thi_fetch_add_acq_rel(coming, 1u);
+    if (THI_LIKELY(THI_PLANT("port-looks-early") ? !early : !is_shut(port)))
+        return true;
+    thi_fetch_sub_acq_rel(coming, 1u);
+    thi_port_stop(port); /* whoever waits may have seen it counted, and sleep */
+    return false;
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -148,3 +148,5 @@ SIM_BITE(66, "near-for-ever", "near.items_come_from_here_and_elsewhere");
 SIM_BITE(67, "near-no-look", "near.who_is_cancelled_is_woken");
 /* Woken and out of time at once, it says the latter. */
 SIM_BITE(68, "near-eats-it", "near.a_wait_that_ends_otherwise_eats_no_item");
+/* Who spawns looks whether the loop is being destroyed before it counts that. */
+SIM_BITE(69, "port-looks-early", "port.who_is_let_in_is_waited_for");

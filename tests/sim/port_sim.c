@@ -411,6 +411,45 @@ SIM_TEST(port, who_is_spawned_comes_whoever_is_late, .tasks = 3, .schedules = 10
         thi_port_close(first);
 }
 
+/* As send of loop.c against thrum_loop_destroy: who is let in is waited for. */
+struct port_last {
+    thrum_loop_t loop;
+    thrum_coro_t co;
+    bool let_in;
+};
+
+static void *port_is_announced(void *arg)
+{
+    struct port_last *l = arg;
+    thi_port_t *port = l->loop.port;
+    l->let_in = thi_port_visit(port) && thi_port_announce(port, &l->loop.coming);
+    if (l->let_in)
+        (void)thi_port_post(port, &l->co);
+    thi_port_visited(port);
+    return NULL;
+}
+
+SIM_TEST(port, who_is_let_in_is_waited_for, .tasks = 2, .schedules = 20000)
+{
+    struct port_last l;
+    memset(&l, 0, sizeof l);
+    l.loop.port = l.co.port = port_made(sim_random(2) == 0);
+    sim_task *spawner = sim_spawn(port_is_announced, &l);
+    bool come = false;
+    thi_port_shut(l.loop.port);
+    while (!come && (thi_port_has_post(l.loop.port) || thi_load_acquire(&l.loop.coming) != 0)) {
+        come = thi_port_take(l.loop.port) != NULL;
+        if (!come && thi_load_acquire(&l.loop.coming) != 0)
+            port_sleep(l.loop.port);
+        thi_store_relaxed(&l.loop.port->stop, 0u);
+    }
+    sim_join(spawner);
+    sim_check(come == l.let_in);
+    thi_port_close(l.loop.port);
+    sim_signals_repeat(false);
+    sim_join_all();
+}
+
 /* --- deadlines ----------------------------------------------------------------------------------------- */
 
 SIM_TEST(port, the_soonest_deadline_is_first, .tasks = 1, .schedules = 5000)
